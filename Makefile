@@ -1,0 +1,34 @@
+# `make demo` and `make test` do all the set-up they need on a machine with Python 3.11 and Debian's packages at hand.
+PORT ?= 8000
+WORKERS ?= 2
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test test-long lint bench clean
+
+demo: .venv/demo
+	$(BIN)/monitoring demo --port $(PORT) --workers $(WORKERS) $(ARGS)
+
+test: .venv/test
+	scripts/install-components prometheus
+	$(BIN)/python -m pytest -m "not long" $(ARGS)
+
+test-long: .venv/test
+	scripts/install-components prometheus
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: .venv/lint
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: .venv/bench
+	scripts/install-components wrk
+	$(BIN)/python -m benchmarks $(ARGS)
+
+.venv/%: pyproject.toml scripts/install-python
+	PYTHON="$(PYTHON)" scripts/install-python $*
+	touch $@
+
+clean:
+	rm -rf .venv build dist *.egg-info .monitoring

@@ -1,0 +1,87 @@
+"""Django, WSGI and ASGI. The seam: the handler's call, which is patched once per class and acts for installed instances only.
+
+A handler keeps its type, which Django's signals carry. The matched route is read where the handler resolves it.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from monitoring.context import current_record
+from monitoring.middleware import MonitoringMiddleware, WSGIMonitoringMiddleware
+from monitoring.middleware.edge import mark
+from monitoring.monitor import Monitoring
+
+_OUTERMOST = "_monitoring_outermost"
+
+
+def install(app: Any, monitoring: Monitoring) -> None:
+    """Make calls of this handler go through the middleware."""
+    from django.core.handlers.asgi import ASGIHandler
+    from django.core.signals import got_request_exception
+
+    is_asgi = isinstance(app, ASGIHandler)
+    _patch_call(type(app))
+    handler = _Handler(app)
+    outermost = MonitoringMiddleware(handler.asgi, monitoring) if is_asgi else WSGIMonitoringMiddleware(handler.wsgi, monitoring)
+    vars(app)[_OUTERMOST] = outermost
+    app.resolve_request = _noting_route(app.resolve_request)
+    got_request_exception.connect(_note_exception, dispatch_uid="monitoring")
+
+
+def owned_paths(app: Any) -> Iterator[str]:
+    """Yield the top-level routes of the URL configuration."""
+    from django.urls import get_resolver
+
+    return ("/" + str(pattern.pattern).lstrip("^") for pattern in get_resolver().url_patterns)
+
+
+class _Handler:
+    """The handler as Django made it, behind the middleware."""
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+        self._call = type(app).__call__.__wrapped__
+
+    def wsgi(self, environ: Any, start_response: Any) -> Any:
+        """Call the WSGI handler."""
+        return self._call(self._app, environ, start_response)
+
+    async def asgi(self, scope: Any, receive: Any, send: Any) -> Any:
+        """Call the ASGI handler."""
+        return await self._call(self._app, scope, receive, send)
+
+
+def _patch_call(kind: type[Any]) -> None:
+    original = kind.__call__
+    if hasattr(original, "__wrapped__"):
+        return
+
+    @functools.wraps(original)
+    def call(self: Any, *args: Any) -> Any:
+        outermost = vars(self).get(_OUTERMOST)
+        return original(self, *args) if outermost is None else outermost(*args)
+
+    kind.__call__ = call
+
+
+def _noting_route(resolve: Any) -> Any:
+    @functools.wraps(resolve)
+    def resolve_and_note(request: Any) -> Any:
+        match = resolve(request)
+        record = current_record.get()
+        if record is not None:
+            record.route = "/" + str(match.route).lstrip("^")
+        return match
+
+    return resolve_and_note
+
+
+def _note_exception(sender: Any, **_: Any) -> None:
+    record, exception = current_record.get(), sys.exc_info()[1]
+    if record is not None and exception is not None:
+        record.exception = exception
+        mark(exception, record)

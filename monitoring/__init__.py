@@ -1,0 +1,123 @@
+"""monitoring-kit: request IDs, JSON logs, metrics, health and more for Python web apps, in one line.
+
+    import monitoring
+
+    monitoring.install(app, service="proposals")
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from .cells import Merge
+from .config import Config, ConfigError
+from .context import ContextExecutor, bind, carry_context, request_id, set_user
+from .logging_config import get_logger
+from .metrics import (
+    Counter,
+    Gauge,
+    Histogram,
+    MetricError,
+    counter_declaration,
+    gauge_declaration,
+    histogram_declaration,
+)
+from .middleware import MonitoringMiddleware, WSGIMonitoringMiddleware
+from .middleware.edge import ASGIApp
+from .monitor import F, Monitoring, configure, current, shutdown
+from .spans import Span
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Config",
+    "ConfigError",
+    "ContextExecutor",
+    "Counter",
+    "Gauge",
+    "Histogram",
+    "MetricError",
+    "Monitoring",
+    "MonitoringMiddleware",
+    "WSGIMonitoringMiddleware",
+    "bind",
+    "carry_context",
+    "check",
+    "configure",
+    "counter",
+    "current",
+    "gauge",
+    "get_logger",
+    "health_app",
+    "histogram",
+    "install",
+    "metrics_app",
+    "observe",
+    "outbound_headers",
+    "request_id",
+    "set_user",
+    "shutdown",
+]
+
+
+def install(app: Any, **settings: Any) -> Monitoring:
+    """Wire a FastAPI, Starlette, Flask or Django app in place and return its Monitoring. Twice is once.
+
+    The middleware goes outside everything, so that an unhandled 500 carries the request ID too; the app keeps its type. It also
+    answers ``/health`` and ``/metrics``, unless the app owns them. ``settings`` are fields of ``Config``. Raise TypeError for an
+    app of another kind, ConfigError for a setting that cannot be used.
+    """
+    from .integrations.web import install_into
+
+    return install_into(app, settings)
+
+
+def observe(name: str, **attributes: Any) -> Span:
+    """Time a piece of code under ``name``: a ``with`` block, or a decorator of def, async def and generators."""
+    return Span(lambda: current().recorder, name, attributes)
+
+
+def counter(name: str, help: str, labels: Sequence[str] = ()) -> Counter:
+    """Declare a counter, exact over all worker processes. Its name ends in ``_total``."""
+    declaration = counter_declaration(name, help, labels)
+    current().metrics.declare(declaration)
+    return Counter(declaration, lambda: current().metrics)
+
+
+def gauge(name: str, help: str, labels: Sequence[str] = (), *, merge: Merge = "sum") -> Gauge:
+    """Declare a gauge; those of the living workers are merged by ``sum``, ``max`` or ``min``."""
+    declaration = gauge_declaration(name, help, labels, merge)
+    current().metrics.declare(declaration)
+    return Gauge(declaration, lambda: current().metrics)
+
+
+def histogram(name: str, help: str, labels: Sequence[str] = (), *, buckets: Sequence[float] | None = None) -> Histogram:
+    """Declare a histogram with the exposed ``buckets``; percentiles are within 2 % whatever they are."""
+    declaration = histogram_declaration(name, help, labels, buckets)
+    current().metrics.declare(declaration)
+    return Histogram(declaration, lambda: current().metrics)
+
+
+def check(
+    name: str, *, critical: bool = False, timeout_seconds: float = 0.8, interval_seconds: float = 10.0
+) -> Callable[[F], F]:
+    """Register the decorated function, sync or async, as a health check: it passes when it returns."""
+    return current().check(
+        name, critical=critical, timeout_seconds=timeout_seconds, interval_seconds=interval_seconds
+    )
+
+
+def outbound_headers() -> dict[str, str]:
+    """Return the headers that carry the running request to another service: request ID and W3C trace context."""
+    return current().outbound_headers()
+
+
+def health_app() -> ASGIApp:
+    """Return the current Monitoring's health routes as an ASGI app, for mounting by hand."""
+    return current().health_app()
+
+
+def metrics_app() -> ASGIApp:
+    """Return the current Monitoring's Prometheus exposition as an ASGI app, for mounting by hand."""
+    return current().metrics_app()

@@ -1,0 +1,67 @@
+"""Who may see metrics and details: a token, the app's own say, or a caller on this machine in development."""
+
+from __future__ import annotations
+
+import hmac
+import inspect
+import ipaddress
+from collections.abc import Iterable, MutableMapping
+from typing import Any, Final
+
+from asgiref.sync import sync_to_async
+
+from .config import Config
+
+Scope = MutableMapping[str, Any]
+
+_FORWARDING: Final = frozenset({b"forwarded", b"via"})
+_LOCAL_NAMES: Final = frozenset({"localhost", "127.0.0.1", "[::1]", "::1"})
+
+
+async def may_see(scope: Scope, config: Config) -> bool:
+    """Say whether the caller may see metrics and details. Raise what the app's ``authorize`` raises."""
+    if config.token is not None and _bears(scope, config.token):
+        return True
+    if config.authorize is not None:
+        return await _app_says_yes(scope, config)
+    return config.environment == "development" and _is_local(scope)
+
+
+def _bears(scope: Scope, token: str) -> bool:
+    for value in _values(scope, b"authorization"):
+        scheme, _, given = value.partition(b" ")
+        if scheme.lower() == b"bearer" and hmac.compare_digest(given.strip(), token.encode()):
+            return True
+    return False
+
+
+async def _app_says_yes(scope: Scope, config: Config) -> bool:
+    authorize = config.authorize
+    assert authorize is not None
+    if inspect.iscoroutinefunction(authorize):
+        return bool(await authorize(scope))
+    answer = await sync_to_async(authorize, thread_sensitive=False)(scope)
+    return bool(await answer if inspect.isawaitable(answer) else answer)
+
+
+def _is_local(scope: Scope) -> bool:
+    """Say whether the caller is on this machine. A proxy makes every caller loopback, DNS rebinding makes any page one: both show."""
+    client = scope.get("client")
+    try:
+        if not client or not ipaddress.ip_address(client[0]).is_loopback:
+            return False
+    except ValueError:
+        return False
+    if any(name in _FORWARDING or name.startswith(b"x-forwarded-") for name, _ in scope["headers"]):
+        return False
+    hosts = list(_values(scope, b"host"))
+    return len(hosts) == 1 and _without_port(hosts[0].decode("latin-1")) in _LOCAL_NAMES
+
+
+def _values(scope: Scope, wanted: bytes) -> Iterable[bytes]:
+    return (value for name, value in scope["headers"] if name.lower() == wanted)
+
+
+def _without_port(host: str) -> str:
+    name, colon, port = host.rpartition(":")
+    return name if colon and port.isdigit() else host

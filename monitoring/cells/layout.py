@@ -1,0 +1,172 @@
+"""The layout of a cell file: a header, then appended records whose float64 cells are changed in place.
+
+A record is ``size, kind, page, parent, text length | text | cells | commit word``. The commit word is written last, so that a
+process killed at any instruction leaves at most a torn tail, which readers ignore. Records never straddle a chunk, and a chunk is
+allocated before it is mapped: writing to a sparse page on a full disk would end the process with SIGBUS.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import struct
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+from . import scale
+
+CHUNK: Final = 64 * 1024
+LAYOUT_VERSION: Final = 1
+
+_MAGIC: Final = b"MONCELLS"
+_BYTE_ORDER: Final = 0x01020304
+_HEADER: Final = struct.Struct("=8sIIQQd32s64s")
+HEADER_SIZE: Final = (_HEADER.size + 7) & ~7
+
+_RECORD: Final = struct.Struct("=IHHII")
+_COMMIT: Final = struct.Struct("=Q")
+_COMMITTED: Final = 0x00C0FFEE_C0FFEE00
+_OVERHEAD: Final = _RECORD.size + _COMMIT.size
+TEXT_LIMIT: Final = 16 * 1024
+
+DECLARATION, SERIES, PAGE, SOURCE = 1, 2, 3, 4
+
+
+class Header(NamedTuple):
+    """Who wrote a file: process, start time in unix seconds, generation of the service, and the server that supervises it."""
+
+    pid: int
+    started_at: float
+    generation: str
+    supervisor: str
+
+
+class Record(NamedTuple):
+    """One committed record; ``cell`` is the index of its first cell, counted in float64s from the start of the file."""
+
+    kind: int
+    page: int
+    parent: int
+    offset: int
+    end: int
+    text: bytes
+    cell: int
+
+
+class CorruptFile(Exception):
+    """A file that is not, or no longer, in this layout."""
+
+
+class Appended(NamedTuple):
+    """Where a new record lies, and its cells as a view that changes them in place."""
+
+    offset: int
+    cells: memoryview
+
+
+class CellFile:
+    """A growing file of records, or anonymous memory of the same layout when ``fd`` is None. Not thread-safe: callers lock."""
+
+    def __init__(self, fd: int | None, header: Header) -> None:
+        self.fd = fd
+        self.chunks: list[mmap.mmap] = []
+        self._position = HEADER_SIZE
+        self._grow()
+        self._write_header(header)
+
+    def append(self, kind: int, *, text: bytes = b"", cells: int = 0, parent: int = 0, page: int = 0) -> Appended:
+        """Append a committed record with zeroed cells. Raise OSError when the file cannot grow."""
+        padded = (len(text) + 7) & ~7
+        size = _OVERHEAD + padded + 8 * cells
+        if len(text) > TEXT_LIMIT or size > CHUNK - HEADER_SIZE:
+            raise ValueError(f"A record of {size} bytes does not fit a chunk of {CHUNK}.")
+        if self._position % CHUNK + size > CHUNK or self._position // CHUNK >= len(self.chunks):
+            self._position = len(self.chunks) * CHUNK
+            self._grow()
+        chunk, start = self.chunks[self._position // CHUNK], self._position % CHUNK
+        first_cell = start + _RECORD.size + padded
+        chunk[start + _RECORD.size : start + _RECORD.size + len(text)] = text
+        _RECORD.pack_into(chunk, start, size, kind, page, parent, len(text))
+        _COMMIT.pack_into(chunk, start + size - _COMMIT.size, _COMMITTED)
+        offset = self._position
+        self._position += size
+        return Appended(offset, memoryview(chunk)[first_cell : first_cell + 8 * cells].cast("d"))
+
+    def close(self) -> None:
+        """Release the descriptor, and with it the lock on the file. Maps live as long as somebody holds a view of them."""
+        if self.fd is not None:
+            os.close(self.fd)
+            self.fd = None
+
+    def _grow(self) -> None:
+        start = len(self.chunks) * CHUNK
+        if self.fd is None:
+            self.chunks.append(mmap.mmap(-1, CHUNK))
+            return
+        allocate(self.fd, start, CHUNK)
+        self.chunks.append(mmap.mmap(self.fd, CHUNK, offset=start))
+
+    def _write_header(self, header: Header) -> None:
+        packed = _HEADER.pack(
+            _MAGIC,
+            LAYOUT_VERSION,
+            _BYTE_ORDER,
+            scale.fingerprint(),
+            header.pid,
+            header.started_at,
+            header.generation.encode(),
+            header.supervisor.encode()[:64],
+        )
+        self.chunks[0][len(_MAGIC) : _HEADER.size] = packed[len(_MAGIC) :]
+        self.chunks[0][: len(_MAGIC)] = _MAGIC
+
+
+def allocate(fd: int, start: int, length: int) -> None:
+    """Back ``length`` bytes of the file with real storage. Raise OSError when there is none."""
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(fd, start, length)
+    else:
+        os.pwrite(fd, bytes(length), start)
+
+
+def is_unfinished(buffer: mmap.mmap | bytes) -> bool:
+    """Say whether the writer of this file died before its header was complete: such a file holds no counts."""
+    return len(buffer) < HEADER_SIZE or bytes(buffer[: len(_MAGIC)]) == bytes(len(_MAGIC))
+
+
+def read_header(buffer: mmap.mmap | bytes) -> Header:
+    """Return the header. Raise CorruptFile when it is not one of this layout, byte order and scale."""
+    if len(buffer) < HEADER_SIZE:
+        raise CorruptFile(f"The file has {len(buffer)} bytes, fewer than its header.")
+    magic, version, order, bounds, pid, started_at, generation, supervisor = _HEADER.unpack_from(buffer)
+    if (magic, version, order, bounds) != (_MAGIC, LAYOUT_VERSION, _BYTE_ORDER, scale.fingerprint()):
+        raise CorruptFile(f"The header {magic!r} version {version} is not one of this layout.")
+    return Header(pid, started_at, generation.rstrip(b"\0").decode(), supervisor.rstrip(b"\0").decode())
+
+
+def read_records(buffer: mmap.mmap, position: int) -> Iterator[Record]:
+    """Yield the committed records from ``position`` on; stop at the first that is torn or not there yet.
+
+    Raise CorruptFile at a record that no writer can have left.
+    """
+    end = len(buffer) - len(buffer) % CHUNK
+    while position + _OVERHEAD <= end:
+        size, kind, page, parent, text_length = _RECORD.unpack_from(buffer, position)
+        room = CHUNK - position % CHUNK
+        if size == 0:
+            position += room
+            continue
+        first_cell = _RECORD.size + ((text_length + 7) & ~7)
+        if size % 8 or size > room or first_cell + _COMMIT.size > size or not DECLARATION <= kind <= SOURCE:
+            raise CorruptFile(f"The record at byte {position} (size {size}, kind {kind}) is not one of this layout.")
+        (commit,) = _COMMIT.unpack_from(buffer, position + size - _COMMIT.size)
+        if commit != _COMMITTED:
+            if commit:
+                raise CorruptFile(f"The record at byte {position} ends in {commit:#x} where its commit word belongs.")
+            return
+        start = position + _RECORD.size
+        text = bytes(buffer[start : start + text_length])
+        yield Record(kind, page, parent, position, position + size, text, (position + first_cell) // 8)
+        position += size
+        if CHUNK - position % CHUNK < _OVERHEAD:
+            position += CHUNK - position % CHUNK

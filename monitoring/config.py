@@ -1,0 +1,180 @@
+"""Every setting, in one frozen record, read once."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from dataclasses import MISSING, dataclass, fields
+from typing import Any, Final, Literal, get_type_hints
+
+Environment = Literal["production", "development"]
+OnInvalid = Literal["replace", "reject"]
+Level = Literal["debug", "info", "warning", "error", "critical"]
+Authorize = Callable[[MutableMapping[str, Any]], bool | Awaitable[bool]]
+
+ENVIRONMENT_PREFIX: Final = "MONITORING_"
+
+_HEADER_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+_TRUE: Final = frozenset({"1", "true", "yes", "on"})
+_FALSE: Final = frozenset({"0", "false", "no", "off"})
+
+
+class ConfigError(ValueError):
+    """A setting that cannot be used: the message names it, its value and the remedy."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """Every setting of the pack. Raise ConfigError for a value that cannot be used."""
+
+    service: str = "app"
+    """Name of the service, on every log line; it also names the shared cells."""
+    environment: Environment = "production"
+    """``development`` lets callers on this machine see details without a token."""
+
+    request_id_header: str = "x-request-id"
+    """Response header that carries the request ID."""
+    request_id_sources: tuple[str, ...] = ("x-request-id", "x-correlation-id")
+    """Inbound headers that may carry an ID, the first present one wins; ``traceparent``, ``x-amzn-trace-id`` and ``cf-ray`` also work."""
+    trusted_proxies: tuple[str, ...] = ()
+    """Networks (``10.0.0.0/8``, ``127.0.0.1``), ``unix`` for unix sockets or ``*`` whose request IDs are taken over; others' are only noted."""
+    on_invalid_request_id: OnInvalid = "replace"
+    """What an inbound ID of forbidden characters or length leads to: a fresh ID, or the answer 400."""
+
+    log_level: Level = "info"
+    """Lowest level that is written."""
+    log_destination: str = "stdout"
+    """``stdout``, ``stderr`` or a file's path."""
+    log_queue_bytes: int = 8 * 1024 * 1024
+    """Bytes of rendered lines that may wait for the writer; past them lines below error are dropped and counted."""
+    log_flush_seconds: float = 0.2
+    """Longest time a line waits for the writer, in seconds; errors do not wait."""
+
+    health_path: str | None = "/health"
+    """Prefix of the health routes; None switches them off."""
+    metrics_path: str | None = "/metrics"
+    """Path of the Prometheus exposition; None switches it off."""
+    token: str | None = None
+    """Secret that opens metrics and health details, as ``Authorization: Bearer``."""
+    metrics_public: bool = False
+    """Open the metrics to anybody."""
+    authorize: Authorize | None = None
+    """The app's own say over who may see metrics and details: gets the ASGI scope, may be async."""
+
+    cells_folder: str | None = None
+    """Folder for the shared metric cells; by default one in shared memory, per user, service and store."""
+    store: str = ".monitoring"
+    """Folder of the embedded store."""
+    max_series: int = 2000
+    """Label sets kept per metric; past them ``(other)``."""
+    max_label_values: int = 500
+    """Values kept per label; past them ``(other)``."""
+
+    def __post_init__(self) -> None:
+        for name, is_usable, remedy in _RULES:
+            value = getattr(self, name)
+            if not is_usable(value):
+                raise ConfigError(f"{name} must be {remedy}, got {value!r}.")
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None, **settings: Any) -> Config:
+        """Return a config from ``MONITORING_*`` variables; ``settings`` win over them.
+
+        Lists are separated by commas, empty means None for what may be None. Raise ConfigError for an unknown or unusable one.
+        """
+        environ = os.environ if environ is None else environ
+        known = {field.name: field for field in fields(cls)}
+        types = get_type_hints(cls)
+        for variable, text in environ.items():
+            name = variable.removeprefix(ENVIRONMENT_PREFIX).lower()
+            if not variable.startswith(ENVIRONMENT_PREFIX) or name in settings:
+                continue
+            if name not in known or name == "authorize":
+                readable = ", ".join(sorted(f"{ENVIRONMENT_PREFIX}{key.upper()}" for key in known if key != "authorize"))
+                raise ConfigError(f"{variable} is not a setting; remove it or use one of {readable}.")
+            settings[name] = _parse(variable, text, known[name].default, str(types[name]))
+        try:
+            return cls(**settings)
+        except ConfigError as error:
+            name, _, rest = str(error).partition(" ")
+            variable = f"{ENVIRONMENT_PREFIX}{name.upper()}"
+            raise ConfigError(f"{variable} {rest}" if variable in environ else str(error)) from None
+
+
+def with_settings(config: Config | None, settings: Mapping[str, Any]) -> Config:
+    """Return ``config`` (by default the environment's) with ``settings`` on top. Raise ConfigError naming an unknown one."""
+    known = {field.name for field in fields(Config)}
+    for name in settings:
+        if name not in known:
+            raise ConfigError(f"{name} is not a setting; use one of {', '.join(sorted(known))}.")
+    if config is None:
+        return Config.from_env(**settings)
+    present = {name: getattr(config, name) for name in known}
+    return Config(**{**present, **settings})
+
+
+def _parse(variable: str, text: str, default: Any, annotation: str) -> Any:
+    if "tuple" in annotation:
+        return tuple(part.strip() for part in text.split(",") if part.strip())
+    if text == "" and "None" in annotation:
+        return None
+    if isinstance(default, bool):
+        if text.lower() not in _TRUE | _FALSE:
+            raise ConfigError(f"{variable} must be true or false, got {text!r}.")
+        return text.lower() in _TRUE
+    if isinstance(default, (int, float)) and default is not MISSING:
+        try:
+            return type(default)(text)
+        except ValueError:
+            kind = "a whole number" if isinstance(default, int) else "a number"
+            raise ConfigError(f"{variable} must be {kind}, got {text!r}; for example {default}.") from None
+    return text
+
+
+def _is_network(value: str) -> bool:
+    if value in ("*", "unix"):
+        return True
+    try:
+        ipaddress.ip_network(value, strict=False)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_prefix(value: object) -> bool:
+    return value is None or (isinstance(value, str) and re.fullmatch(r"(/[A-Za-z0-9._~-]+)+", value) is not None)
+
+
+def _are_headers(value: object) -> bool:
+    return isinstance(value, tuple) and all(isinstance(name, str) and _HEADER_NAME.fullmatch(name) for name in value)
+
+
+_POSITIVE: Final = "a positive number"
+_RULES: Final[tuple[tuple[str, Callable[[Any], bool], str], ...]] = (
+    ("service", lambda value: isinstance(value, str) and value.strip() != "", "a name such as 'proposals'"),
+    ("environment", lambda value: value in ("production", "development"), "'production' or 'development'"),
+    ("request_id_header", lambda value: _are_headers((value,)), "a header's name such as 'x-request-id'"),
+    ("request_id_sources", _are_headers, "a tuple of headers' names such as ('x-request-id',)"),
+    (
+        "trusted_proxies",
+        lambda value: isinstance(value, tuple) and all(map(_is_network, value)),
+        "a tuple of networks such as ('10.0.0.0/8',), 'unix' or '*'",
+    ),
+    ("on_invalid_request_id", lambda value: value in ("replace", "reject"), "'replace' or 'reject'"),
+    (
+        "log_level",
+        lambda value: value in ("debug", "info", "warning", "error", "critical"),
+        "'debug', 'info', 'warning', 'error' or 'critical'",
+    ),
+    ("log_destination", lambda value: isinstance(value, str) and value != "", "'stdout', 'stderr' or a file's path"),
+    ("log_queue_bytes", lambda value: isinstance(value, int) and value >= 65536, "at least 65536 bytes"),
+    ("log_flush_seconds", lambda value: 0 < value <= 60, "between 0 and 60 seconds, for example 0.2"),
+    ("health_path", _is_prefix, "a path such as '/health', or None to switch it off"),
+    ("metrics_path", _is_prefix, "a path such as '/metrics', or None to switch it off"),
+    ("token", lambda value: value is None or (isinstance(value, str) and len(value) >= 8), "at least 8 characters, or None"),
+    ("authorize", lambda value: value is None or callable(value), "a function of the scope, or None"),
+    ("max_series", lambda value: isinstance(value, int) and value > 0, _POSITIVE),
+    ("max_label_values", lambda value: isinstance(value, int) and value > 0, _POSITIVE),
+)

@@ -1,0 +1,168 @@
+"""Logging: structlog loggers and stdlib records come out as the same JSON lines, with the request's IDs on each.
+
+One fused processor renders a line to bytes in the caller; the ``LogWriter`` takes them from there.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+from collections.abc import Mapping, MutableMapping
+from typing import Any, Final
+
+import structlog
+from structlog.typing import FilteringBoundLogger
+
+from .log_lines import render
+from .log_writer import LogWriter
+
+LEVELS: Final[Mapping[str, int]] = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
+
+_SERVER_LOGGERS: Final = ("uvicorn", "uvicorn.error", "gunicorn", "gunicorn.error", "hypercorn.error", "_granian")
+_ACCESS_LOGGERS: Final = ("uvicorn.access",)
+_NOT_FIELDS: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
+
+
+class LogLines:
+    """Renders and writes the lines of one service. Thread-safe."""
+
+    def __init__(self, writer: LogWriter, service: str, level: str) -> None:
+        self.writer = writer
+        self.service = service
+        self.level = LEVELS[level]
+
+    def emit(
+        self, level: str, logger: str, event: object, fields: Mapping[str, Any], exception: BaseException | None = None
+    ) -> None:
+        """Write one line; errors do not wait in the queue."""
+        line = render(self.service, level, logger, event, fields, exception)
+        self.writer.write(line, urgent=LEVELS.get(level, 20) >= logging.ERROR)
+
+
+def get_logger(name: str | None = None) -> FilteringBoundLogger:
+    """Return a structlog logger. Its lines carry the running request's IDs and the fields of ``bind``."""
+    logger: FilteringBoundLogger = structlog.get_logger(name or "app")
+    return logger
+
+
+def configure_logging(lines: LogLines) -> None:
+    """Route structlog, the stdlib's root logger, the servers' loggers and warnings to these lines."""
+    global _current
+    _current = lines
+    _configure_structlog(lines)
+    _configure_stdlib(lines)
+
+
+def restore_logging() -> None:
+    """Take the pack out of the stdlib's root logger and give structlog its defaults back."""
+    root = logging.getLogger()
+    for handler in [handler for handler in root.handlers if isinstance(handler, StdlibBridge)]:
+        root.removeHandler(handler)
+    logging.captureWarnings(False)
+    structlog.reset_defaults()
+
+
+class StdlibBridge(logging.Handler):
+    """Turns stdlib records into the same lines. Never raises, and never logs from within itself."""
+
+    def __init__(self, lines: LogLines) -> None:
+        super().__init__()
+        self._lines = lines
+        self._busy = threading.local()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record; one logged while another is being written in this thread is left to stderr."""
+        if getattr(self._busy, "emitting", False):
+            return self.handleError(record)
+        self._busy.emitting = True
+        try:
+            fields = {key: value for key, value in vars(record).items() if key not in _NOT_FIELDS}
+            error = record.exc_info[1] if record.exc_info else None
+            self._lines.emit(_level_name(record.levelno), record.name, _message(record), fields, error)
+        except Exception:
+            self.handleError(record)
+        finally:
+            self._busy.emitting = False
+
+
+class _LineLogger:
+    """What structlog calls at the end of its chain: the line is written by the processor already."""
+
+    def __init__(self, *args: Any) -> None:
+        self.name = str(args[0]) if args and args[0] else "app"
+
+    def _done(self, **_: Any) -> None:
+        """Do nothing."""
+
+    debug = info = warning = error = critical = exception = log = msg = _done
+
+
+_current: LogLines | None = None
+
+
+def _configure_structlog(lines: LogLines) -> None:
+    structlog.configure(
+        processors=[_write_event],
+        wrapper_class=structlog.make_filtering_bound_logger(lines.level),
+        logger_factory=_LineLogger,
+        cache_logger_on_first_use=True,
+    )
+
+
+def _write_event(logger: Any, method: str, event_dict: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Render and write one event: the only structlog processor, so that a line costs one call and not a chain."""
+    error = _exception_of(event_dict.pop("exc_info", None) or method == "exception")
+    event = event_dict.pop("event", "")
+    level = "error" if method == "exception" else method
+    if _current is not None:
+        _current.emit(level, logger.name, event, {**_structlog_fields(), **event_dict}, error)
+    raise structlog.DropEvent
+
+
+def _configure_stdlib(lines: LogLines) -> None:
+    root = logging.getLogger()
+    for handler in list(root.handlers):
+        if isinstance(handler, StdlibBridge) or _writes_to_a_console(handler):
+            root.removeHandler(handler)
+    root.addHandler(StdlibBridge(lines))
+    root.setLevel(lines.level)
+    for name in _SERVER_LOGGERS:
+        logger = logging.getLogger(name)
+        logger.handlers.clear()
+        logger.propagate = True
+    for name in _ACCESS_LOGGERS:  # the canonical line replaces them; uvicorn then skips the work, too
+        logger = logging.getLogger(name)
+        logger.handlers.clear()
+        logger.propagate = False
+    logging.captureWarnings(True)
+
+
+def _writes_to_a_console(handler: logging.Handler) -> bool:
+    return type(handler) is logging.StreamHandler and handler.stream in (sys.stdout, sys.stderr)
+
+
+def _structlog_fields() -> Mapping[str, Any]:
+    """Return what the app bound with structlog's own contextvars; asked for only when it uses them at all."""
+    if getattr(structlog.contextvars, "_CONTEXT_VARS", True):
+        return structlog.contextvars.get_contextvars()
+    return {}
+
+
+def _exception_of(exc_info: Any) -> BaseException | None:
+    if isinstance(exc_info, BaseException):
+        return exc_info
+    if isinstance(exc_info, tuple):
+        return exc_info[1] if len(exc_info) == 3 else None
+    return sys.exc_info()[1] if exc_info else None
+
+
+def _level_name(number: int) -> str:
+    return next((name for name, floor in reversed(LEVELS.items()) if number >= floor), "debug")
+
+
+def _message(record: logging.LogRecord) -> str:
+    try:
+        return record.getMessage()
+    except Exception as error:
+        return f"{record.msg} (arguments do not fit: {type(error).__name__})"

@@ -1,0 +1,236 @@
+"""The ASGI edge: it gives a request its IDs and context, watches what is sent, and reports once how it ended."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable, MutableMapping
+from time import perf_counter
+from typing import Any
+
+from asgiref.compatibility import guarantee_single_callable
+
+from ..context import RequestRecord, current_record, reset
+from ..observation import Observation, outcome_of_status
+from .edge import RECORD_KEY, ASGIApp, Edge, HasEdge, current_edge, mark
+from .inbound import InvalidRequestId
+from .methods import METHODS, OTHER_METHOD
+from .routes import RouteTemplates
+
+Message = MutableMapping[str, Any]
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+CLIENT_CLOSED = 499
+"""Status of a request that ended before its response started, without an error of the app."""
+
+
+class MonitoringMiddleware:
+    """Observe an ASGI app: request IDs, context, and one observation per request. Pure ASGI; bodies are never read.
+
+    ``monitoring`` is by default the process's current one at the time of each request. Inside another MonitoringMiddleware this
+    one passes everything through; so it does for lifespan and unknown scopes. ASGI 2 double callables are accepted.
+    """
+
+    def __init__(self, app: ASGIApp, monitoring: HasEdge | None = None) -> None:
+        self.app: ASGIApp = guarantee_single_callable(app)
+        self._monitoring = monitoring
+        self._routes = RouteTemplates(app)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        edge = current_edge() if self._monitoring is None else self._monitoring.edge
+        kind = scope["type"]
+        if edge is None or RECORD_KEY in scope or (kind != "http" and kind != "websocket"):
+            return await self.app(scope, receive, send)
+        path = scope["path"].removeprefix(scope.get("root_path", ""))
+        if path.startswith(edge.prefixes):
+            own = edge.own_app(path)
+            if own is not None:
+                return await own[1].asgi(_below(scope, own[0]), receive, send)
+        try:
+            record = _begin(edge, scope)
+        except InvalidRequestId as refusal:
+            return await _refuse(edge, scope, receive, send, str(refusal))
+        except Exception as error:
+            edge.recorder.failed("MonitoringMiddleware", error)
+            return await self.app(scope, receive, send)
+        if kind == "http":
+            await self._serve(edge, record, scope, receive, send)
+        else:
+            await self._serve_websocket(edge, record, scope, receive, send)
+
+    async def _serve(self, edge: Edge, record: RequestRecord, scope: Scope, receive: Receive, send: Send) -> None:
+        headers: list[Any] = []
+
+        def observed_send(message: Message) -> Awaitable[None]:
+            try:
+                kind = message["type"]
+                if kind == "http.response.body":
+                    record.bytes_sent += len(message.get("body", b""))
+                    if not message.get("more_body"):
+                        self._complete(edge, record, scope)
+                elif kind == "http.response.start":
+                    record.status = message["status"]
+                    message = _with_request_id(message, edge, record)
+                    headers[:] = message["headers"]
+                    record.first_byte_seconds = perf_counter() - record.started
+                elif kind in ("http.response.pathsend", "http.response.zerocopysend"):
+                    record.bytes_sent += _content_length(headers)
+                    if not message.get("more_body"):
+                        self._complete(edge, record, scope)
+            except Exception as error:
+                edge.recorder.failed("MonitoringMiddleware.send", error)
+            return send(message)
+
+        async def observed_receive() -> Message:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                record.disconnected = True
+            return message
+
+        edge.change_active(record.method, 1.0)
+        token = current_record.set(record)
+        try:
+            await self.app(scope, observed_receive, observed_send)
+            if not record.finished:
+                outcome = "client_disconnected" if record.disconnected else "aborted"
+                self._end_early(edge, record, scope, outcome)
+        except BaseException as error:
+            await self._end_with(error, edge, record, scope, observed_send)
+            raise
+        finally:
+            reset(current_record, token)
+
+    def _complete(self, edge: Edge, record: RequestRecord, scope: Scope) -> None:
+        if record.status >= 500 and record.exception is None:
+            # An error handler sends its response while the exception is being handled.
+            record.exception = sys.exc_info()[1]
+            if record.exception is not None:
+                mark(record.exception, record)
+        edge.finish(record, record.route or self._routes.of(scope))
+
+    async def _end_with(
+        self, error: BaseException, edge: Edge, record: RequestRecord, scope: Scope, send: Send
+    ) -> None:
+        if record.finished:
+            if isinstance(error, Exception) and error is not record.exception:
+                mark(error, record)
+                edge.report_background(record, error)
+        elif not isinstance(error, Exception):
+            self._end_early(edge, record, scope, "cancelled" if _is_cancellation(error) else "aborted")
+        elif record.disconnected and type(error).__name__ == "ClientDisconnect":
+            self._end_early(edge, record, scope, "client_disconnected")
+        else:
+            record.exception = error
+            mark(error, record)
+            if record.status:
+                edge.finish(record, record.route or self._routes.of(scope), "error_after_start")
+            else:
+                await _send_plain(send, 500, "Internal Server Error")
+
+    def _end_early(self, edge: Edge, record: RequestRecord, scope: Scope, outcome: str) -> None:
+        record.status = record.status or CLIENT_CLOSED
+        edge.finish(record, record.route or self._routes.of(scope), outcome)
+
+    async def _serve_websocket(
+        self, edge: Edge, record: RequestRecord, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        def observed_send(message: Message) -> Awaitable[None]:
+            kind = message["type"]
+            if kind == "websocket.accept":
+                record.status = 101
+                message = _with_request_id(message, edge, record)
+            elif kind == "websocket.http.response.start":
+                record.status = message["status"]
+                message = _with_request_id(message, edge, record)
+            elif kind == "websocket.close" and not record.status:
+                record.status = 403
+            return send(message)
+
+        token = current_record.set(record)
+        outcome = ""
+        try:
+            await self.app(scope, receive, observed_send)
+        except BaseException as error:
+            outcome = "server_error" if isinstance(error, Exception) else "cancelled"
+            if isinstance(error, Exception):
+                record.exception = error
+                mark(error, record)
+            raise
+        finally:
+            reset(current_record, token)
+            record.finished = True
+            record.route = record.route or self._routes.of(scope) or "(unmatched)"
+            outcome = outcome or outcome_of_status(record.status)
+            duration = perf_counter() - record.started
+            edge.recorder.record(
+                Observation("websocket", record.route, outcome, duration, record, record.exception)
+            )
+
+
+def _begin(edge: Edge, scope: Scope) -> RequestRecord:
+    policy = edge.policy
+    wanted = policy.asgi_names
+    headers: dict[str, str] | None = None
+    for name, value in scope["headers"]:
+        if name in wanted:
+            if headers is None:
+                headers = {}
+            headers.setdefault(wanted[name], value.decode("latin-1"))
+    client = scope.get("client")
+    record = policy.new_record(headers, client[0] if client else None)
+    record.method = METHODS.get(scope.get("method", "GET"), OTHER_METHOD)
+    record.path = scope["path"]
+    record.started = perf_counter()
+    state = scope.get("state")
+    if state is None:
+        state = scope["state"] = {}
+    state["request_id"] = record.request_id
+    scope[RECORD_KEY] = record
+    return record
+
+
+def _with_request_id(message: Message, edge: Edge, record: RequestRecord) -> Message:
+    name = edge.request_id_header_bytes
+    headers = [pair for pair in message.get("headers", ()) if pair[0] != name]
+    headers.append((name, record.request_id.encode()))
+    return {**message, "headers": headers}
+
+
+def _below(scope: Scope, prefix: str) -> Scope:
+    """Return the scope of a sub-app mounted at ``prefix``."""
+    return {**scope, "root_path": scope.get("root_path", "") + prefix}
+
+
+async def _refuse(edge: Edge, scope: Scope, receive: Receive, send: Send, reason: str) -> None:
+    record = edge.policy.new_record(None, None)
+    record.method = METHODS.get(scope.get("method", "GET"), OTHER_METHOD)
+    record.path = scope["path"]
+    record.started = perf_counter()
+    record.status = 400
+    if scope["type"] == "websocket":
+        await receive()
+        return await send({"type": "websocket.close", "code": 1008, "reason": reason})
+    edge.change_active(record.method, 1.0)
+    edge.finish(record, "")
+    pair = (edge.request_id_header_bytes, record.request_id.encode())
+    await _send_plain(send, 400, reason, pair)
+
+
+async def _send_plain(send: Send, status: int, text: str, *headers: tuple[bytes, bytes]) -> None:
+    body = text.encode()
+    plain = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", str(len(body)).encode()), *headers]
+    await send({"type": "http.response.start", "status": status, "headers": plain})
+    await send({"type": "http.response.body", "body": body})
+
+
+def _content_length(headers: list[Any]) -> int:
+    for name, value in headers:
+        if name == b"content-length" and value.isdigit():
+            return int(value)
+    return 0
+
+
+def _is_cancellation(error: BaseException) -> bool:
+    return isinstance(error, asyncio.CancelledError) or type(error).__name__ == "Cancelled"  # trio's

@@ -1,0 +1,109 @@
+"""The request ID policy: what is taken over from whom, what is replaced, and what of it stays on record."""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import time
+from collections.abc import Mapping
+from typing import Final
+
+from ..config import Config
+from ..context import RequestRecord
+from ..utils.ids import clipped, inbound_id, is_request_id, new_ids, parse_traceparent
+
+_WARN_EVERY_SECONDS: Final = 60.0
+_PEERS_REMEMBERED: Final = 1024
+
+
+class InvalidRequestId(Exception):
+    """An inbound ID that the policy rejects; the message is for the caller."""
+
+
+class InboundPolicy:
+    """Gives each request its IDs. Thread-safe."""
+
+    def __init__(self, config: Config) -> None:
+        self.sources = tuple(name.lower() for name in config.request_id_sources)
+        read = (*self.sources, "traceparent", "tracestate")
+        self.asgi_names = {name.encode(): name for name in read}
+        """The headers this policy reads, by their name in an ASGI scope."""
+        self.wsgi_names = {f"HTTP_{name.upper().replace('-', '_')}": name for name in read}
+        """The same by their key in a WSGI environ."""
+        self._reject = config.on_invalid_request_id == "reject"
+        self._trust_all = "*" in config.trusted_proxies
+        self._trust_unix = "unix" in config.trusted_proxies
+        self._networks = [
+            ipaddress.ip_network(network, strict=False)
+            for network in config.trusted_proxies
+            if network not in ("*", "unix")
+        ]
+        self._peers: dict[str, bool] = {}
+        self._invalid = 0
+        self._warn_at = 0.0
+
+    def new_record(self, headers: Mapping[str, str] | None, peer: str | None) -> RequestRecord:
+        """Return a record with its IDs. ``headers`` are those the policy reads, the first of each name.
+
+        Raise InvalidRequestId when the policy is to reject.
+        """
+        record = RequestRecord()
+        record.request_id, record.span_id = new_ids()
+        record.trace_id = record.request_id
+        if headers:
+            self._continue_trace(record, headers)
+            self._take_over_id(record, headers, peer)
+        return record
+
+    def _continue_trace(self, record: RequestRecord, headers: Mapping[str, str]) -> None:
+        parent = parse_traceparent(headers["traceparent"]) if "traceparent" in headers else None
+        if parent is not None:
+            record.trace_id, record.parent_span_id, record.trace_flags = parent
+            record.tracestate = headers.get("tracestate", "")[:512]
+
+    def _take_over_id(self, record: RequestRecord, headers: Mapping[str, str], peer: str | None) -> None:
+        source = next((name for name in self.sources if headers.get(name)), None)
+        if source is None:
+            return
+        value = inbound_id(source, headers[source])
+        if not is_request_id(value):
+            if self._reject:
+                raise InvalidRequestId(
+                    f"The header {source} is not usable as a request ID: send 1 to 128 of A-Z, a-z, 0-9, '.', '_', '-'."
+                )
+            record.client_request_id = clipped(value)
+            self._warn(source, record)
+        elif self._trusts(peer):
+            record.request_id = value
+        else:
+            record.client_request_id = clipped(value)
+
+    def _trusts(self, peer: str | None) -> bool:
+        if self._trust_all:
+            return True
+        if not peer:
+            return self._trust_unix
+        known = self._peers.get(peer)
+        if known is None:
+            if len(self._peers) >= _PEERS_REMEMBERED:
+                self._peers.clear()
+            known = self._peers[peer] = self._is_in_a_network(peer)
+        return known
+
+    def _is_in_a_network(self, peer: str) -> bool:
+        try:
+            address = ipaddress.ip_address(peer.partition("%")[0])
+        except ValueError:
+            return False
+        mapped = getattr(address, "ipv4_mapped", None)
+        return any((mapped or address) in network for network in self._networks)
+
+    def _warn(self, source: str, record: RequestRecord) -> None:
+        self._invalid += 1
+        now = time.monotonic()
+        if now < self._warn_at:
+            return
+        self._warn_at = now + _WARN_EVERY_SECONDS
+        logging.getLogger("monitoring.request").warning(
+            "invalid inbound request ID in %s replaced by %s (%d so far)", source, record.request_id, self._invalid
+        )

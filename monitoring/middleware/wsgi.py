@@ -1,0 +1,243 @@
+"""The WSGI edge: the ASGI edge's twin, with the same policy, outcomes and observation.
+
+A response lives until its iterable is closed, perhaps in another thread. So the context is entered for the app's call, for each step
+of the body and for its close, and never left set on a pool's thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, MutableMapping
+from time import perf_counter
+from typing import Any
+
+from ..context import RequestRecord, current_record, reset
+from .edge import RECORD_KEY, Edge, HasEdge, WSGIApp, current_edge, mark
+from .inbound import InvalidRequestId
+from .methods import METHODS, OTHER_METHOD
+
+Environ = MutableMapping[str, Any]
+StartResponse = Callable[..., Callable[[bytes], object]]
+
+
+class WSGIMonitoringMiddleware:
+    """Observe a WSGI app: the same options and outcomes as ``MonitoringMiddleware``, whose twin this is.
+
+    A body that is a list or the server's own file wrapper is handed on as it is, so that servers keep their short cuts for them.
+    """
+
+    def __init__(self, app: WSGIApp, monitoring: HasEdge | None = None) -> None:
+        self.app = app
+        self._monitoring = monitoring
+
+    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        edge = current_edge() if self._monitoring is None else self._monitoring.edge
+        if edge is None or RECORD_KEY in environ:
+            return self._call_app(environ, start_response)
+        path = environ.get("PATH_INFO", "")
+        if path.startswith(edge.prefixes):
+            own = edge.own_app(path)
+            if own is not None:
+                return _iterable(own[1].wsgi(_below(environ, own[0]), start_response))
+        try:
+            record = _begin(edge, environ)
+        except InvalidRequestId as refusal:
+            return _refuse(edge, environ, start_response, str(refusal))
+        except Exception as error:
+            edge.recorder.failed("WSGIMonitoringMiddleware", error)
+            return self._call_app(environ, start_response)
+        return self._serve(edge, record, environ, start_response)
+
+    def _serve(
+        self, edge: Edge, record: RequestRecord, environ: Environ, start_response: StartResponse
+    ) -> Iterable[bytes]:
+        response = _Response(edge, record, environ, start_response)
+        edge.change_active(record.method, 1.0)
+        token = current_record.set(record)
+        try:
+            body = self._call_app(environ, response.start)
+        except BaseException as error:
+            response.end_with(error)
+            raise
+        finally:
+            reset(current_record, token)
+        return response.observed(body)
+
+    def _call_app(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        return _iterable(self.app(environ, start_response))
+
+
+class _Response:
+    """One response on its way: the body's iterator, and the report of how it ended."""
+
+    __slots__ = ("_body", "_edge", "_environ", "_iterator", "_length", "_record", "_start_response")
+
+    def __init__(self, edge: Edge, record: RequestRecord, environ: Environ, start_response: StartResponse) -> None:
+        self._edge = edge
+        self._record = record
+        self._environ = environ
+        self._start_response = start_response
+        self._length = -1
+        self._body: Iterable[bytes] = ()
+        self._iterator: Iterator[bytes] | None = None
+
+    def start(self, status: str, headers: list[tuple[str, str]], *exc_info: Any) -> Callable[[bytes], object]:
+        """Start the response with the request ID among its headers."""
+        try:
+            headers = self._note_start(status, headers)
+        except Exception as error:
+            self._edge.recorder.failed("WSGIMonitoringMiddleware.start_response", error)
+        write = self._start_response(status, headers, *exc_info)
+
+        def observed_write(data: bytes) -> object:
+            self._record.bytes_sent += len(data)
+            return write(data)
+
+        return observed_write
+
+    def observed(self, body: Iterable[bytes]) -> Iterable[bytes]:
+        """Return the body to hand to the server: observed, or as it is where all of it is known."""
+        record = self._record
+        if record.status and type(body) in (list, tuple):
+            record.bytes_sent += sum(map(len, body))
+            self._complete()
+            return body
+        wrapper = self._environ.get("wsgi.file_wrapper")
+        if wrapper is not None and isinstance(wrapper, type) and isinstance(body, wrapper):
+            record.bytes_sent += max(self._length, 0)
+            self._complete()
+            return body
+        self._body = body
+        return self
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        record = self._record
+        token = current_record.set(record)
+        try:
+            if self._iterator is None:
+                self._iterator = iter(self._body)
+            chunk = next(self._iterator)
+        except StopIteration:
+            self._complete()
+            raise
+        except BaseException as error:
+            self.end_with(error)
+            raise
+        finally:
+            reset(current_record, token)
+        record.bytes_sent += len(chunk)
+        if record.bytes_sent == self._length:
+            self._complete()
+        return chunk
+
+    def close(self) -> None:
+        """Close the app's body, as servers must, and report a response that was cut short."""
+        close = getattr(self._body, "close", None)
+        token = current_record.set(self._record)
+        try:
+            if close is not None:
+                close()
+        except BaseException as error:
+            self.end_with(error)
+            raise
+        finally:
+            reset(current_record, token)
+            if self._iterator is None and self._has_no_body():
+                self._complete()
+            self._finish("aborted")
+
+    def end_with(self, error: BaseException) -> None:
+        """Report a request that an exception ended."""
+        record = self._record
+        if record.finished:
+            if isinstance(error, Exception) and error is not record.exception:
+                mark(error, record)
+                self._edge.report_background(record, error)
+            return
+        if isinstance(error, GeneratorExit) or (isinstance(error, SystemExit) and not error.code):
+            self._finish("aborted")
+            return
+        record.exception = error
+        mark(error, record)
+        started = bool(record.status)
+        record.status = record.status or 500
+        self._finish("error_after_start" if started else "server_error")
+
+    def _note_start(self, status: str, headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
+        record, name = self._record, self._edge.request_id_header
+        record.status = int(status[:3])
+        record.first_byte_seconds = perf_counter() - record.started
+        kept = []
+        for pair in headers:
+            lowered = pair[0].lower()
+            if lowered == "content-length" and pair[1].isdigit():
+                self._length = int(pair[1])
+            if lowered != name:
+                kept.append(pair)
+        kept.append((name, record.request_id))
+        return kept
+
+    def _has_no_body(self) -> bool:
+        """Say whether a server may skip the body without cutting the response short."""
+        return self._record.method == "HEAD" or self._record.status in (204, 304)
+
+    def _complete(self) -> None:
+        self._finish("")
+
+    def _finish(self, outcome: str) -> None:
+        record = self._record
+        if record.finished:
+            return
+        if not record.status:
+            record.status = 500 if outcome == "" else 499
+        route = record.route or _werkzeug_route(self._environ)
+        self._edge.finish(record, self._environ.get("SCRIPT_NAME", "") + route if route else "", outcome)
+
+
+def _begin(edge: Edge, environ: Environ) -> RequestRecord:
+    headers = {name: environ[key] for key, name in edge.policy.wsgi_names.items() if key in environ}
+    record = edge.policy.new_record(headers, environ.get("REMOTE_ADDR"))
+    _describe(record, environ)
+    environ["monitoring.request_id"] = record.request_id
+    environ[RECORD_KEY] = record
+    return record
+
+
+def _describe(record: RequestRecord, environ: Environ) -> None:
+    record.method = METHODS.get(environ.get("REQUEST_METHOD", "GET"), OTHER_METHOD)
+    record.path = environ.get("PATH_INFO", "")
+    record.started = perf_counter()
+
+
+def _refuse(edge: Edge, environ: Environ, start_response: StartResponse, reason: str) -> Iterable[bytes]:
+    record = edge.policy.new_record(None, None)
+    _describe(record, environ)
+    edge.change_active(record.method, 1.0)
+    response = _Response(edge, record, environ, start_response)
+    body = reason.encode()
+    response.start(
+        "400 Bad Request", [("content-type", "text/plain; charset=utf-8"), ("content-length", str(len(body)))]
+    )
+    return response.observed([body])
+
+
+def _below(environ: Environ, prefix: str) -> Environ:
+    """Return the environ of a sub-app mounted at ``prefix``."""
+    return {
+        **environ,
+        "SCRIPT_NAME": environ.get("SCRIPT_NAME", "") + prefix,
+        "PATH_INFO": environ.get("PATH_INFO", "").removeprefix(prefix),
+    }
+
+
+def _werkzeug_route(environ: Environ) -> str:
+    """Return the matched rule that Werkzeug's request holds (Flask, and whatever else is built on it)."""
+    rule = getattr(environ.get("werkzeug.request"), "url_rule", None)
+    return getattr(rule, "rule", "")
+
+
+def _iterable(body: Any) -> Iterable[bytes]:
+    iterable: Iterable[bytes] = body
+    return iterable

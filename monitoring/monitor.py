@@ -1,0 +1,238 @@
+"""Assembly: a config becomes a recorder with its sinks, the readers, and the edge that the middlewares act on."""
+
+from __future__ import annotations
+
+import atexit
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+from .cells import CellFolder, CellRegistry, Merge, NullRegistry, default_folder
+from .config import Config, with_settings
+from .context import bind, outbound_headers, request_id, set_user
+from .health_check import CheckFunction, HealthChecks
+from .log_writer import LogWriter
+from .logging_config import LogLines, configure_logging, get_logger, restore_logging
+from .metrics import (
+    Counter,
+    Gauge,
+    Histogram,
+    Metrics,
+    counter_declaration,
+    gauge_declaration,
+    histogram_declaration,
+)
+from .middleware.edge import ASGIApp, Edge, OwnApp, WSGIApp, set_current_edge
+from .middleware.inbound import InboundPolicy
+from .recorder import NullRecorder, OnFailure, Recorder, Sink
+from .request_log import RequestLog
+from .spans import Span
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Monitoring:
+    """One app's monitoring: the verbs of the package as methods, and the read side. Everything starts lazily; thread-safe."""
+
+    get_logger = staticmethod(get_logger)
+    bind = bind
+    request_id = staticmethod(request_id)
+    set_user = staticmethod(set_user)
+
+    def __init__(self, config: Config, *, sinks: Sequence[Sink] = (), on_failure: OnFailure | None = None) -> None:
+        self.config = config
+        self.registry = CellRegistry(
+            lambda: _folder(config),
+            max_series=config.max_series,
+            max_label_values=config.max_label_values,
+            on_degraded=self._say_degraded,
+        )
+        self.metrics = Metrics(self.registry)
+        self.health = HealthChecks(config.service)
+        writer = LogWriter(
+            config.log_destination,
+            queue_bytes=config.log_queue_bytes,
+            flush_seconds=config.log_flush_seconds,
+            on_dropped=self.metrics.count_dropped_lines,
+        )
+        self.log_lines = LogLines(writer, config.service, config.log_level)
+        self.recorder = Recorder(
+            [self.metrics, RequestLog(self.log_lines), *sinks], on_failure, count_failure=self.metrics.count_failure
+        )
+        self.edge: Edge | None = Edge(
+            InboundPolicy(config),
+            self.recorder,
+            config.request_id_header,
+            self.metrics.change_active,
+            self._own_apps(),
+        )
+
+    def observe(self, name: str, **attributes: Any) -> Span:
+        """Time a piece of code under ``name``: a ``with`` block, or a decorator of def, async def and generators."""
+        return Span(lambda: self.recorder, name, attributes)
+
+    def counter(self, name: str, help: str, labels: Sequence[str] = ()) -> Counter:
+        """Declare a counter, exact over all worker processes. Its name ends in ``_total``."""
+        declaration = counter_declaration(name, help, labels)
+        self.metrics.declare(declaration)
+        return Counter(declaration, lambda: self.metrics)
+
+    def gauge(self, name: str, help: str, labels: Sequence[str] = (), *, merge: Merge = "sum") -> Gauge:
+        """Declare a gauge; those of the living workers are merged by ``sum``, ``max`` or ``min``."""
+        declaration = gauge_declaration(name, help, labels, merge)
+        self.metrics.declare(declaration)
+        return Gauge(declaration, lambda: self.metrics)
+
+    def histogram(
+        self, name: str, help: str, labels: Sequence[str] = (), *, buckets: Sequence[float] | None = None
+    ) -> Histogram:
+        """Declare a histogram with the exposed ``buckets``; percentiles are within 2 % whatever they are."""
+        declaration = histogram_declaration(name, help, labels, buckets)
+        self.metrics.declare(declaration)
+        return Histogram(declaration, lambda: self.metrics)
+
+    def check(
+        self, name: str, *, critical: bool = False, timeout_seconds: float = 0.8, interval_seconds: float = 10.0
+    ) -> Callable[[F], F]:
+        """Register the decorated function, sync or async, as a health check: it passes when it returns."""
+
+        def register(function: F) -> F:
+            self.health.add(
+                name,
+                function,
+                critical=critical,
+                timeout_seconds=timeout_seconds,
+                interval_seconds=interval_seconds,
+            )
+            return function
+
+        return register
+
+    def outbound_headers(self) -> dict[str, str]:
+        """Return the headers that carry the running request to another service."""
+        return outbound_headers(self.config.request_id_header)
+
+    def health_app(self) -> ASGIApp:
+        """Return the health routes as an ASGI app, for mounting by hand."""
+        from .health_app import health_app
+
+        return health_app(self.health, self.config)
+
+    def metrics_app(self) -> ASGIApp:
+        """Return the Prometheus exposition as an ASGI app, for mounting by hand."""
+        from .metrics_app import metrics_app
+
+        return metrics_app(self.metrics, self.config)
+
+    def health_wsgi_app(self) -> WSGIApp:
+        """Return the health routes as a WSGI app."""
+        return _to_wsgi(self.health_app())
+
+    def metrics_wsgi_app(self) -> WSGIApp:
+        """Return the Prometheus exposition as a WSGI app."""
+        return _to_wsgi(self.metrics_app())
+
+    def close(self) -> None:
+        """Write what waits and hand this process's counts over to the living. What is observed later starts anew."""
+        self.log_lines.writer.close()
+        self.registry.release()
+
+    def _own_apps(self) -> dict[str, OwnApp]:
+        apps = {}
+        for prefix, make in (
+            (self.config.health_path, self.health_app),
+            (self.config.metrics_path, self.metrics_app),
+        ):
+            if prefix is not None:
+                asgi = _made_at_first_use(make)
+                apps[prefix] = OwnApp(asgi, _made_at_first_use(partial(_to_wsgi, asgi)))
+        return apps
+
+    def _say_degraded(self, reason: str) -> None:
+        self.log_lines.emit("warning", "monitoring", "metric cells are degraded", {"reason": reason})
+
+
+class _Inactive(Monitoring):
+    """Records nothing: what the verbs act on before ``configure``. Checks registered with it are kept for the configured one."""
+
+    def __init__(self) -> None:
+        self.config = Config()
+        self.registry = NullRegistry()
+        self.metrics = Metrics(self.registry)
+        self.health = HealthChecks()
+        self.recorder = NullRecorder()
+        self.edge = None
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+_inactive = _Inactive()
+_current: Monitoring = _inactive
+
+
+def current() -> Monitoring:
+    """Return the process's current Monitoring; before ``configure`` one that records nothing."""
+    return _current
+
+
+def configure(config: Config | None = None, **settings: Any) -> Monitoring:
+    """Set up the process's Monitoring and its logging, and return it. ``settings`` are fields of ``Config`` and win over it.
+
+    Without a config the ``MONITORING_*`` environment variables are read. The former Monitoring is closed. Raise ConfigError.
+    """
+    monitoring = Monitoring(with_settings(config, settings))
+    activate(monitoring)
+    configure_logging(monitoring.log_lines)
+    return monitoring
+
+
+def activate(monitoring: Monitoring) -> None:
+    """Make ``monitoring`` the process's current one; checks registered so far go with it."""
+    global _current
+    former, _current = _current, monitoring
+    monitoring.health.adopt(former.health)
+    set_current_edge(monitoring.edge)
+    former.close()
+
+
+def shutdown() -> None:
+    """Write what waits, close, and go back to recording nothing."""
+    global _current
+    former, _current = _current, _inactive
+    set_current_edge(None)
+    former.close()
+    if former is not _inactive:
+        restore_logging()
+
+
+def _close_at_exit() -> None:
+    _current.close()
+
+
+atexit.register(_close_at_exit)
+
+
+def _folder(config: Config) -> CellFolder:
+    if config.cells_folder is not None:
+        return CellFolder(Path(config.cells_folder))
+    return default_folder(config.service, config.store)
+
+
+def _made_at_first_use(make: Callable[[], Any]) -> Callable[..., Any]:
+    """Return a callable that makes its app at the first call, so that what serves it is imported only then."""
+    made: list[Any] = []
+
+    def call(*args: Any) -> Any:
+        if not made:
+            made.append(make())
+        return made[0](*args)
+
+    return call
+
+
+def _to_wsgi(app: ASGIApp) -> WSGIApp:
+    from .wsgi_form import to_wsgi
+
+    return to_wsgi(app)

@@ -1,0 +1,78 @@
+"""The one way from the edges to the sinks: it guards, mutes, and counts failures, so that nobody else has to."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import traceback
+from collections.abc import Callable, Iterable, Mapping
+from typing import Protocol
+
+from .context import is_muted
+from .observation import KINDS, Kind, Observation
+
+Fold = Callable[[Observation], None]
+OnFailure = Callable[[str, Exception], None]
+
+
+class Sink(Protocol):
+    """Folds observations into something that can be read: cells, a log line, a list in a test."""
+
+    def folds(self) -> Mapping[Kind, Fold]:
+        """Return the function for each kind of observation that this sink wants."""
+        ...
+
+
+class Recorder:
+    """Hands each observation to the sinks that want its kind. Never raises, whatever a sink does. Thread-safe."""
+
+    def __init__(
+        self,
+        sinks: Iterable[Sink] = (),
+        on_failure: OnFailure | None = None,
+        count_failure: Callable[[str], None] = lambda part: None,
+    ) -> None:
+        self.failures: dict[str, int] = {}
+        """Failures of the pack itself in this process, by the part that failed."""
+        self._on_failure = on_failure or self._log_first
+        self._count_failure = count_failure
+        self._folds: dict[Kind, tuple[Fold, ...]] = {kind: () for kind in KINDS}
+        for sink in sinks:
+            self.add(sink)
+
+    def add(self, sink: Sink) -> None:
+        """Hand observations to one more sink from now on."""
+        for kind, fold in sink.folds().items():
+            self._folds[kind] = (*self._folds[kind], fold)
+
+    def record(self, observation: Observation) -> None:
+        """Fold one observation into every sink that wants it, unless the context is muted."""
+        if is_muted():
+            return
+        for fold in self._folds[observation.kind]:
+            try:
+                fold(observation)
+            except Exception as error:
+                self.failed(getattr(fold, "__qualname__", repr(fold)), error)
+
+    def failed(self, part: str, error: Exception) -> None:
+        """Count a failure of the pack; the first of each kind is logged with its traceback."""
+        kind = f"{part}: {type(error).__name__}"
+        self.failures[kind] = self.failures.get(kind, 0) + 1
+        self._count_failure(kind)
+        self._on_failure(kind, error)
+
+    def _log_first(self, kind: str, error: Exception) -> None:
+        if self.failures[kind] > 1:
+            return
+        try:
+            logging.getLogger("monitoring").error("monitoring failed in %s; the app goes on", kind, exc_info=error)
+        except Exception:
+            traceback.print_exception(error, file=sys.stderr)
+
+
+class NullRecorder(Recorder):
+    """Records nothing: what everything reports to before ``configure``."""
+
+    def record(self, observation: Observation) -> None:
+        """Do nothing."""

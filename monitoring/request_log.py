@@ -1,0 +1,124 @@
+"""The canonical line: one per request, written when its last byte is on its way. Errors get a line of their own, with the stack."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+import orjson
+
+from .log_lines import encode, render
+from .logging_config import LEVELS, LogLines
+from .observation import UNMATCHED, Kind, Observation
+from .recorder import Fold
+from .utils.plain import clip
+from .utils.time import utc_now
+
+_LEVEL_OF: Final[Mapping[str, str]] = {
+    "ok": "info",
+    "client_error": "warning",
+    "server_error": "error",
+    "error_after_start": "error",
+    "background_error": "error",
+    "client_disconnected": "info",
+    "aborted": "info",
+    "cancelled": "info",
+}
+_PATH_LIMIT: Final = 256
+_NO_CALLS: Final = (
+    '"db_calls":0,"db_ms":0,"cache_hits":0,"cache_misses":0,"llm_calls":0,"llm_tokens":0,"llm_cost_usd":0'
+)
+_TEXTS_REMEMBERED: Final = 4096
+
+
+class RequestLog:
+    """The sink that writes requests, websockets and failed background work as lines."""
+
+    def __init__(self, lines: LogLines) -> None:
+        self._lines = lines
+        self._service = _quoted(lines.service)
+        self._texts: dict[tuple[str, str, int, str], str] = {}
+
+    def folds(self) -> Mapping[Kind, Fold]:
+        """Return which kinds of observation become lines."""
+        return {"request": self._write_request, "websocket": self._write_other, "background": self._write_other}
+
+    def _write_request(self, observation: Observation) -> None:
+        writer = self._lines.writer
+        if not writer.queues:
+            writer.start_queue()
+        level = _LEVEL_OF[observation.outcome]
+        if observation.exception is not None:
+            self._write_exception(observation)
+        if LEVELS[level] >= self._lines.level:
+            writer.write(self._request_line(observation, level), urgent=level == "error")
+
+    def _request_line(self, observation: Observation, level: str) -> bytes:
+        """Return the line. It is put together from parts that are made once per route, which costs half of encoding a dict."""
+        record = observation.request
+        assert record is not None
+        key = (record.method, observation.name, record.status, observation.outcome)
+        text = self._texts.get(key)
+        if text is None:
+            text = self._text(key, level)
+        calls = _NO_CALLS if not (record.db_calls or record.cache_hits or record.cache_misses or record.llm_calls) else (
+            f'"db_calls":{record.db_calls},"db_ms":{record.db_seconds * 1000:.3f},"cache_hits":{record.cache_hits},'
+            f'"cache_misses":{record.cache_misses},"llm_calls":{record.llm_calls},"llm_tokens":{record.llm_tokens},'
+            f'"llm_cost_usd":{record.llm_cost_usd:.9f}'
+        )
+        extras = self._extras(observation)
+        return (
+            f'{{"timestamp":"{utc_now()}",{text},"request_id":"{record.request_id}","trace_id":"{record.trace_id}",'
+            f'"span_id":"{record.span_id}","duration_ms":{observation.duration_seconds * 1000:.3f},'
+            f'"first_byte_ms":{record.first_byte_seconds * 1000:.3f},"bytes":{record.bytes_sent},{calls}{extras}}}\n'
+        ).encode()
+
+    def _text(self, key: tuple[str, str, int, str], level: str) -> str:
+        method, route, status, outcome = key
+        if len(self._texts) >= _TEXTS_REMEMBERED:
+            self._texts.clear()
+        text = self._texts[key] = (
+            f'"level":"{level}","logger":"monitoring.request","event":"request","service":{self._service},'
+            f'"method":"{method}","route":{_quoted(route)},"status":{status},"outcome":"{outcome}"'
+        )
+        return text
+
+    def _extras(self, observation: Observation) -> str:
+        record = observation.request
+        assert record is not None
+        extras = ""
+        if record.user_id:
+            extras += f',"user_id":{_quoted(record.user_id)}'
+        if record.client_request_id:
+            extras += f',"client_request_id":"{record.client_request_id}"'
+        if record.parent_span_id:
+            extras += f',"parent_span_id":"{record.parent_span_id}"'
+        if observation.exception is not None:
+            extras += f',"error_type":{_quoted(type(observation.exception).__name__)}'
+        if record.error_group:
+            extras += f',"error_group":{_quoted(record.error_group)}'
+        if observation.name == UNMATCHED:
+            extras += f',"path":{_quoted(record.path[:_PATH_LIMIT])}'
+        return extras
+
+    def _write_exception(self, observation: Observation) -> None:
+        fields = {"method": getattr(observation.request, "method", ""), "route": observation.name}
+        self._lines.emit("error", "monitoring.error", "unhandled exception", fields, observation.exception)
+
+    def _write_other(self, observation: Observation) -> None:
+        fields = {
+            "route": observation.name,
+            "outcome": observation.outcome,
+            "duration_ms": round(observation.duration_seconds * 1000, 3),
+        }
+        level = _LEVEL_OF[observation.outcome]
+        if LEVELS[level] >= self._lines.level:
+            self._lines.emit(level, "monitoring.request", observation.kind, fields, observation.exception)
+
+
+def _quoted(text: str) -> str:
+    """Return ``text`` as a JSON string."""
+    try:
+        return orjson.dumps(text).decode()
+    except Exception:
+        return orjson.dumps(clip(text)).decode()

@@ -1,0 +1,75 @@
+"""The WSGI form of a sub-app: the ASGI app runs once per request through asgiref, so both forms are one code."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, MutableMapping
+from http import HTTPStatus
+from typing import Any
+
+from asgiref.sync import async_to_sync
+
+from .middleware.edge import ASGIApp, WSGIApp
+
+Environ = MutableMapping[str, Any]
+
+
+def to_wsgi(app: ASGIApp) -> WSGIApp:
+    """Return a WSGI app that answers with what the ASGI ``app`` sends. For small responses: the whole body is held."""
+
+    def answer(environ: Environ, start_response: Any) -> Iterable[bytes]:
+        status, headers, body = async_to_sync(_run)(app, _scope(environ), environ)
+        start_response(f"{status} {_phrase(status)}", headers)
+        return [body]
+
+    return answer
+
+
+async def _run(app: ASGIApp, scope: dict[str, Any], environ: Environ) -> tuple[int, list[tuple[str, str]], bytes]:
+    status, headers, body = 500, [], bytearray()
+
+    async def receive() -> dict[str, Any]:
+        length = int(environ.get("CONTENT_LENGTH") or 0)
+        return {"type": "http.request", "body": environ["wsgi.input"].read(length) if length else b""}
+
+    async def send(message: MutableMapping[str, Any]) -> None:
+        nonlocal status, headers
+        if message["type"] == "http.response.start":
+            status = message["status"]
+            headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in message["headers"]]
+        else:
+            body.extend(message.get("body", b""))
+
+    await app(scope, receive, send)
+    return status, headers, bytes(body)
+
+
+def _scope(environ: Environ) -> dict[str, Any]:
+    root_path = environ.get("SCRIPT_NAME", "")
+    path = root_path + environ.get("PATH_INFO", "")
+    headers = [
+        (key.removeprefix("HTTP_").replace("_", "-").lower().encode("latin-1"), str(value).encode("latin-1"))
+        for key, value in environ.items()
+        if key.startswith("HTTP_") or key == "CONTENT_TYPE"
+    ]
+    peer = environ.get("REMOTE_ADDR")
+    return {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.4"},
+        "http_version": "1.1",
+        "method": environ.get("REQUEST_METHOD", "GET"),
+        "scheme": environ.get("wsgi.url_scheme", "http"),
+        "path": path.encode("latin-1").decode("utf-8", "replace"),
+        "raw_path": path.encode("latin-1"),
+        "root_path": root_path,
+        "query_string": environ.get("QUERY_STRING", "").encode("latin-1"),
+        "headers": headers,
+        "client": (peer, 0) if peer else None,
+        "server": (environ.get("SERVER_NAME", ""), int(environ.get("SERVER_PORT") or 0)),
+    }
+
+
+def _phrase(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return "Unknown"

@@ -1,0 +1,65 @@
+"""Identifiers: request IDs, W3C trace context, and what may be taken over from a header."""
+
+from __future__ import annotations
+
+import re
+from random import getrandbits
+from typing import Final, NamedTuple
+
+REQUEST_ID_LIMIT: Final = 128
+CLIENT_ID_LIMIT: Final = 64
+"""Characters kept of an inbound ID that was not taken over."""
+
+_REQUEST_ID: Final = re.compile(r"(?![0-]*\Z)[A-Za-z0-9._-]{1,128}")
+_TRACEPARENT: Final = re.compile(r"(?P<version>[0-9a-f]{2})-(?P<trace>[0-9a-f]{32})-(?P<parent>[0-9a-f]{16})-(?P<flags>[0-9a-f]{2})(?P<rest>-.*)?")
+_AMAZON_ROOT: Final = re.compile(r"(?:^|;)\s*Root=([A-Za-z0-9.-]+)")
+_NOT_ALLOWED: Final = re.compile(r"[^A-Za-z0-9._-]")
+
+
+class TraceParent(NamedTuple):
+    """The caller's part of a trace: W3C Trace Context, level 1."""
+
+    trace_id: str
+    parent_span_id: str
+    flags: str
+
+
+def new_ids() -> tuple[str, str]:
+    """Return a fresh request ID (32 hex digits, valid as a trace ID) and a span ID (16 hex digits)."""
+    digits = getrandbits(192).to_bytes(24, "big").hex()
+    return digits[:32], digits[32:]
+
+
+def is_request_id(value: str) -> bool:
+    """Say whether ``value`` may be taken over: 1 to 128 of ``A-Za-z0-9._-``, and not only zeros."""
+    return _REQUEST_ID.fullmatch(value) is not None
+
+
+def inbound_id(header: str, value: str) -> str:
+    """Return the ID that a header carries: the trace of ``traceparent``, the root of ``x-amzn-trace-id``, else the value itself."""
+    if header == "traceparent":
+        parent = parse_traceparent(value)
+        return parent.trace_id if parent else value
+    if header == "x-amzn-trace-id" and (root := _AMAZON_ROOT.search(value)):
+        return root[1]
+    return value
+
+
+def clipped(value: str) -> str:
+    """Return what may be logged of an ID that was not taken over: at most 64 characters, others than allowed shown as ``?``."""
+    return _NOT_ALLOWED.sub("?", value[:CLIENT_ID_LIMIT])
+
+
+def parse_traceparent(value: str) -> TraceParent | None:
+    """Return the parts of a ``traceparent`` header, or None when it is not valid by the W3C rules."""
+    match = _TRACEPARENT.fullmatch(value.strip())
+    if match is None or match["version"] == "ff" or (match["version"] == "00" and match["rest"]):
+        return None
+    if set(match["trace"]) == {"0"} or set(match["parent"]) == {"0"}:
+        return None
+    return TraceParent(match["trace"], match["parent"], match["flags"])
+
+
+def format_traceparent(trace_id: str, span_id: str, flags: str) -> str:
+    """Return a ``traceparent`` header of version 00."""
+    return f"00-{trace_id}-{span_id}-{flags}"
