@@ -1,8 +1,8 @@
 """monitoring-kit: request IDs, JSON logs, metrics, health and more for Python web apps, in one line.
 
-    import monitoring
+import monitoring
 
-    monitoring.install(app, service="proposals")
+monitoring.install(app, service="proposals")
 """
 
 from __future__ import annotations
@@ -64,9 +64,9 @@ __all__ = [
 def install(app: Any, **settings: Any) -> Monitoring:
     """Wire a FastAPI, Starlette, Flask or Django app in place and return its Monitoring. Twice is once.
 
-    The middleware goes outside everything, so that an unhandled 500 carries the request ID too; the app keeps its type. It also
-    answers ``/health`` and ``/metrics``, unless the app owns them. ``settings`` are fields of ``Config``. Raise TypeError for an
-    app of another kind, ConfigError for a setting that cannot be used.
+    The middleware goes outside everything, so that an unhandled 500 carries the request ID too; the app keeps its
+    type. It also answers ``/health`` and ``/metrics``, unless the app owns them. ``settings`` are fields of
+    ``Config``. Raise TypeError for an app of another kind, ConfigError for a setting that cannot be used.
     """
     from .integrations.web import install_into
 
@@ -103,9 +103,7 @@ def check(
     name: str, *, critical: bool = False, timeout_seconds: float = 0.8, interval_seconds: float = 10.0
 ) -> Callable[[F], F]:
     """Register the decorated function, sync or async, as a health check: it passes when it returns."""
-    return current().check(
-        name, critical=critical, timeout_seconds=timeout_seconds, interval_seconds=interval_seconds
-    )
+    return current().check(name, critical=critical, timeout_seconds=timeout_seconds, interval_seconds=interval_seconds)
 
 
 def outbound_headers() -> dict[str, str]:

@@ -45,7 +45,10 @@ async def _app_says_yes(scope: Scope, config: Config) -> bool:
 
 
 def _is_local(scope: Scope) -> bool:
-    """Say whether the caller is on this machine. A proxy makes every caller loopback, DNS rebinding makes any page one: both show."""
+    """Say whether the caller is on this machine.
+
+    A proxy makes every caller loopback, DNS rebinding makes any page one: both show.
+    """
     client = scope.get("client")
     try:
         if not client or not ipaddress.ip_address(client[0]).is_loopback:

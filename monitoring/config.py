@@ -37,9 +37,13 @@ class Config:
     request_id_header: str = "x-request-id"
     """Response header that carries the request ID."""
     request_id_sources: tuple[str, ...] = ("x-request-id", "x-correlation-id")
-    """Inbound headers that may carry an ID, the first present one wins; ``traceparent``, ``x-amzn-trace-id`` and ``cf-ray`` also work."""
+    """Inbound headers that may carry an ID, the first present one wins; ``traceparent``, ``x-amzn-trace-id`` and
+    ``cf-ray`` also work.
+    """
     trusted_proxies: tuple[str, ...] = ()
-    """Networks (``10.0.0.0/8``, ``127.0.0.1``), ``unix`` for unix sockets or ``*`` whose request IDs are taken over; others' are only noted."""
+    """Networks (``10.0.0.0/8``, ``127.0.0.1``), ``unix`` for unix sockets or ``*`` whose request IDs are taken over;
+    others' are only noted.
+    """
     on_invalid_request_id: OnInvalid = "replace"
     """What an inbound ID of forbidden characters or length leads to: a fresh ID, or the answer 400."""
 
@@ -82,7 +86,8 @@ class Config:
     def from_env(cls, environ: Mapping[str, str] | None = None, **settings: Any) -> Config:
         """Return a config from ``MONITORING_*`` variables; ``settings`` win over them.
 
-        Lists are separated by commas, empty means None for what may be None. Raise ConfigError for an unknown or unusable one.
+        Lists are separated by commas, empty means None for what may be None. Raise ConfigError for an unknown or
+        unusable one.
         """
         environ = os.environ if environ is None else environ
         known = {field.name: field for field in fields(cls)}
@@ -92,7 +97,9 @@ class Config:
             if not variable.startswith(ENVIRONMENT_PREFIX) or name in settings:
                 continue
             if name not in known or name == "authorize":
-                readable = ", ".join(sorted(f"{ENVIRONMENT_PREFIX}{key.upper()}" for key in known if key != "authorize"))
+                readable = ", ".join(
+                    sorted(f"{ENVIRONMENT_PREFIX}{key.upper()}" for key in known if key != "authorize")
+                )
                 raise ConfigError(f"{variable} is not a setting; remove it or use one of {readable}.")
             settings[name] = _parse(variable, text, known[name].default, str(types[name]))
         try:
@@ -104,7 +111,10 @@ class Config:
 
 
 def with_settings(config: Config | None, settings: Mapping[str, Any]) -> Config:
-    """Return ``config`` (by default the environment's) with ``settings`` on top. Raise ConfigError naming an unknown one."""
+    """Return ``config`` (by default the environment's) with ``settings`` on top.
+
+    Raise ConfigError naming an unknown one.
+    """
     known = {field.name for field in fields(Config)}
     for name in settings:
         if name not in known:
@@ -173,7 +183,11 @@ _RULES: Final[tuple[tuple[str, Callable[[Any], bool], str], ...]] = (
     ("log_flush_seconds", lambda value: 0 < value <= 60, "between 0 and 60 seconds, for example 0.2"),
     ("health_path", _is_prefix, "a path such as '/health', or None to switch it off"),
     ("metrics_path", _is_prefix, "a path such as '/metrics', or None to switch it off"),
-    ("token", lambda value: value is None or (isinstance(value, str) and len(value) >= 8), "at least 8 characters, or None"),
+    (
+        "token",
+        lambda value: value is None or (isinstance(value, str) and len(value) >= 8),
+        "at least 8 characters, or None",
+    ),
     ("authorize", lambda value: value is None or callable(value), "a function of the scope, or None"),
     ("max_series", lambda value: isinstance(value, int) and value > 0, _POSITIVE),
     ("max_label_values", lambda value: isinstance(value, int) and value > 0, _POSITIVE),

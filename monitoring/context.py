@@ -1,7 +1,8 @@
 """The context of the running request: who set it resets it, and everybody else only reads.
 
-Two shapes, for two needs. The request's record is one mutable object that copies of the context share, so a late ``set_user`` in a
-thread reaches the request's line. The fields of ``bind`` are an immutable mapping, so parallel tasks never see each other's.
+Two shapes, for two needs. The request's record is one mutable object that copies of the context share, so a late
+``set_user`` in a thread reaches the request's line. The fields of ``bind`` are an immutable mapping, so parallel
+tasks never see each other's.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ _NO_FIELDS: Mapping[str, Any] = MappingProxyType({})
 
 
 class RequestRecord:
-    """What is known of one request so far: made by the middleware, completed by everything that happens inside the request.
+    """What is known of one request so far: made by the middleware, completed by everything that happens inside the
+    request.
 
     Attributes that were not set have their class default: making a record costs only what is known at its start.
     """
@@ -80,7 +82,10 @@ def request_id() -> str | None:
 
 
 def set_user(user_id: object) -> None:
-    """Attach a user to the running request, also late; None and "" take the user away. Outside a request nothing happens."""
+    """Attach a user to the running request, also late; None and "" take the user away.
+
+    Outside a request nothing happens.
+    """
     record = current_record.get()
     if record is not None:
         record.user_id = "" if user_id is None else str(user_id)
@@ -132,7 +137,9 @@ def muted() -> Iterator[None]:
 
 
 def reset(variable: ContextVar[Any], token: Token[Any]) -> None:
-    """Give a context variable its former value; a token of another context (a generator closed elsewhere) is ignored."""
+    """Give a context variable its former value; a token of another context (a generator closed elsewhere) is
+    ignored.
+    """
     try:
         variable.reset(token)
     except ValueError:

@@ -1,7 +1,7 @@
 """The Prometheus exposition: classic text or OpenMetrics, whichever the scraper asks for.
 
-Cells are written here, with label strings made once per series, because the library's renderer costs twenty times as much; what the
-app registered with prometheus_client itself is written by that library.
+Cells are written here, with label strings made once per series, because the library's renderer costs twenty times as
+much; what the app registered with prometheus_client itself is written by that library.
 """
 
 from __future__ import annotations
@@ -62,7 +62,9 @@ class Exposition:
         family = declaration.name
         if openmetrics and declaration.kind == "counter":
             family = family.removesuffix("_total")
-        lines.append(f"# HELP {family} {_escape_help(declaration.help, openmetrics)}\n# TYPE {family} {declaration.kind}\n")
+        lines.append(
+            f"# HELP {family} {_escape_help(declaration.help, openmetrics)}\n# TYPE {family} {declaration.kind}\n"
+        )
         for values, total in sorted(metric.series.items()):
             prefixes = self._prefixes_of(declaration, values)
             if declaration.kind == "histogram":
@@ -126,7 +128,9 @@ def _histogram_lines(declaration: Declaration, total: Total, prefixes: list[str]
 
 
 def _cumulative(declaration: Declaration, total: Total) -> list[float]:
-    """Return the counts up to each exposed bound and up to +Inf: plain sums of fine buckets, whose bounds hold each of them."""
+    """Return the counts up to each exposed bound and up to +Inf: plain sums of fine buckets, whose bounds hold each
+    of them.
+    """
     bounds = fine_bounds(declaration.unit, declaration.le)
     counts = sorted(total.counts().items())
     cumulative = []
@@ -140,7 +144,9 @@ def _cumulative(declaration: Declaration, total: Total) -> list[float]:
 
 
 def _process_families(workers: list[int]) -> Iterator[Metric]:
-    """Yield what the living processes use, each under its ``worker`` label: the operating system knows it of all of them."""
+    """Yield what the living processes use, each under its ``worker`` label: the operating system knows it of all of
+    them.
+    """
     cpu = Metric("process_cpu_seconds", "CPU time of a worker process, user and system.", "counter")
     resident = Metric("process_resident_memory_bytes", "Resident memory of a worker process.", "gauge")
     threads = Metric("process_threads", "Threads of a worker process.", "gauge")
@@ -165,8 +171,8 @@ def _process_families(workers: list[int]) -> Iterator[Metric]:
 def _render_foreign(several_workers: bool, openmetrics: bool) -> bytes:
     """Render what the app registered with prometheus_client itself.
 
-    Those numbers are of the answering process only, so with several workers they carry a ``worker`` label, unless that library's
-    own multiprocess mode is on.
+    Those numbers are of the answering process only, so with several workers they carry a ``worker`` label, unless
+    that library's own multiprocess mode is on.
     """
     if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
         registry = CollectorRegistry()
@@ -182,7 +188,10 @@ def _render_foreign(several_workers: bool, openmetrics: bool) -> bytes:
 def _render_families(families: Iterable[Metric], openmetrics: bool) -> bytes:
     registry = CollectorRegistry()
     registry.register(_Families(families))
-    return generate_openmetrics(registry).removesuffix(_EOF) if openmetrics else generate_latest(registry)
+    if not openmetrics:
+        return generate_latest(registry)
+    rendered: bytes = generate_openmetrics(registry)  # type: ignore[no-untyped-call]
+    return rendered.removesuffix(_EOF)
 
 
 class _Families(Collector):

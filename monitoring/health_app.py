@@ -1,6 +1,7 @@
 """The ``/health`` sub-app: the routes that probes ask.
 
-Live never looks outside the process. Ready fails only for checks that the app calls critical. Strangers learn the bare status.
+Live never looks outside the process. Ready fails only for checks that the app calls critical. Strangers learn the
+bare status.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ _STATUS_CODE: Final = {"pass": 200, "warn": 200, "fail": 503}
 
 
 def health_app(checks: HealthChecks, config: Config) -> ASGIApp:
-    """Return an ASGI app with the probes: ``/`` (all checks), ``/live``, ``/ready`` and ``/startup``, relative to its mount."""
+    """Return an ASGI app with the probes: ``/`` (all checks), ``/live``, ``/ready`` and ``/startup``, relative to its
+    mount.
+    """
 
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope)
@@ -75,7 +78,14 @@ _PROBES: Final[dict[str, Probe]] = {"": _all, "live": _live, "ready": _ready, "s
 
 def _document(report: HealthReport) -> dict[str, Any]:
     checks: dict[str, list[dict[str, Any]]] = {
-        "uptime": [{"componentType": "system", "observedValue": round(report.uptime_seconds, 1), "observedUnit": "s", "status": "pass"}]
+        "uptime": [
+            {
+                "componentType": "system",
+                "observedValue": round(report.uptime_seconds, 1),
+                "observedUnit": "s",
+                "status": "pass",
+            }
+        ]
     }
     for result in report.checks:
         one: dict[str, Any] = {

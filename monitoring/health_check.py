@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from asgiref.sync import async_to_sync
+
 from .utils.plain import clip
 
 Status = Literal["pass", "warn", "fail"]
@@ -76,9 +77,11 @@ class HealthChecks:
         timeout_seconds: float = 0.8,
         interval_seconds: float = 10.0,
     ) -> None:
-        """Register a check: it passes when ``function`` (sync or async) returns, fails when it raises or takes too long.
+        """Register a check: it passes when ``function`` (sync or async) returns, fails when it raises or takes too
+        long.
 
-        ``critical`` ones decide on readiness. The same name again replaces the check. Raise ValueError for unusable times.
+        ``critical`` ones decide on readiness. The same name again replaces the check. Raise ValueError for unusable
+        times.
         """
         if not 0 < timeout_seconds <= 60:
             raise ValueError(f"timeout_seconds of check {name!r} must be between 0 and 60, got {timeout_seconds!r}.")
@@ -128,7 +131,7 @@ class HealthChecks:
                 await asyncio.wait_for(check.function(), check.timeout_seconds)
                 return ""
             return await self._run_in_pool(check)
-        except (TimeoutError, asyncio.TimeoutError):
+        except TimeoutError:
             return f"timeout after {check.timeout_seconds:g} s"
         except Exception as error:
             return clip(f"{type(error).__name__}: {error}", 200)

@@ -1,4 +1,7 @@
-"""Rendering: an event and its context become one line of JSON. A line is never lost because a value cannot be encoded."""
+"""Rendering: an event and its context become one line of JSON.
+
+A line is never lost because a value cannot be encoded.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,9 @@ def render(
     fields: Mapping[str, Any],
     exception: BaseException | None = None,
 ) -> bytes:
-    """Return one line of JSON with the context of the running request, or of the request in which ``exception`` happened."""
+    """Return one line of JSON with the context of the running request, or of the request in which ``exception``
+    happened.
+    """
     line: dict[str, Any] = {"timestamp": utc_now(), "level": level, "logger": logger, "event": event}
     record = current_record.get() or getattr(exception, "__monitoring_request__", None)
     if record is not None:

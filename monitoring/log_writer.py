@@ -1,7 +1,9 @@
-"""Where rendered lines go: straight to the destination, or, once a process serves requests, through a queue and one thread.
+"""Where rendered lines go: straight to the destination, or, once a process serves requests, through a queue and one
+thread.
 
-The thread does nothing but join and write: Python work in a thread costs more under the GIL than in place. It wakes on a timer, when
-enough bytes wait, and at once for errors. The queue is bounded in bytes; lines below error are dropped first, and counted.
+The thread does nothing but join and write: Python work in a thread costs more under the GIL than in place. It wakes
+on a timer, when enough bytes wait, and at once for errors. The queue is bounded in bytes; lines below error are
+dropped first, and counted.
 """
 
 from __future__ import annotations
@@ -37,6 +39,10 @@ class LogWriter:
         self._on_dropped = on_dropped
         self._fd: int | None = None
         self._complained = False
+        self._thread: threading.Thread | None = None
+        self._lines: deque[bytes] = deque()
+        self._lock = threading.Lock()
+        self._wake = threading.Event()
         self._start_afresh()
         _writers.add(self)
 
@@ -58,9 +64,9 @@ class LogWriter:
         """Begin to queue: called when this process serves its first request, never in a master that only preloads."""
         with self._lock:
             if self._thread is None and not self._closed:
-                self._wake = threading.Event()
-                self._thread = threading.Thread(target=self._run, name="monitoring-log-writer", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._run, name="monitoring-log-writer", daemon=True)
+                thread.start()
+                self._thread = thread
                 atexit.register(self.flush)
                 _flush_at_end_of_multiprocessing_child(self.flush)
 
@@ -86,10 +92,10 @@ class LogWriter:
         self.flush()
 
     def _start_afresh(self) -> None:
-        self._lines: deque[bytes] = deque()
+        self._lines = deque()
         self._taken = 0
         self._written = 0
-        self._thread: threading.Thread | None = None
+        self._thread = None
         self._closed = False
         self._wake = threading.Event()
         self._lock = threading.Lock()
@@ -124,7 +130,9 @@ class LogWriter:
             return
         self._complained = True
         try:
-            sys.stderr.write(f"monitoring cannot write log lines to {self.destination}: {error}. They are counted as dropped.\n")
+            sys.stderr.write(
+                f"monitoring cannot write log lines to {self.destination}: {error}. They are counted as dropped.\n"
+            )
         except OSError:
             pass
 

@@ -158,7 +158,7 @@ def _exception_of(exc_info: Any) -> BaseException | None:
 
 
 def _level_name(number: int) -> str:
-    return next((name for name, floor in reversed(LEVELS.items()) if number >= floor), "debug")
+    return next((name for name, floor in reversed(list(LEVELS.items())) if number >= floor), "debug")
 
 
 def _message(record: logging.LogRecord) -> str:

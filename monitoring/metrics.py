@@ -12,8 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from .cells import CellReader, CellRegistry, Declaration, HistogramSeries, Merge, Total, Totals
-from .cells import scale
+from .cells import CellReader, CellRegistry, Declaration, Merge, Total, Totals, scale
 from .observation import Kind, Observation
 from .recorder import Fold
 
@@ -221,7 +220,9 @@ class Metrics:
         return self._reader.read()
 
     def totals_with_state(self) -> Totals:
-        """Return the sums together with what is known of the cells themselves: series, files, degradation, time to sum."""
+        """Return the sums together with what is known of the cells themselves: series, files, degradation, time to
+        sum.
+        """
         started = time.perf_counter()
         totals = self.totals()
         series = sum(len(metric.series) for metric in totals.metrics.values())
@@ -314,7 +315,9 @@ class _Metric:
 
     def _own_values(self) -> tuple[str, ...]:
         if self._values is None:
-            raise MetricError(f"{self._declaration.name} has the labels {self._declaration.labels}; use .labels(...) first.")
+            raise MetricError(
+                f"{self._declaration.name} has the labels {self._declaration.labels}; use .labels(...) first."
+            )
         return self._values
 
 
@@ -394,7 +397,9 @@ def gauge_declaration(name: str, help: str, labels: Sequence[str] = (), merge: M
 def histogram_declaration(
     name: str, help: str, labels: Sequence[str] = (), buckets: Sequence[float] | None = None
 ) -> Declaration:
-    """Return the declaration of a histogram; by default buckets of HTTP durations for seconds, powers of four otherwise."""
+    """Return the declaration of a histogram; by default buckets of HTTP durations for seconds, powers of four
+    otherwise.
+    """
     unit = "seconds" if name.endswith("_seconds") else "quantity"
     default = scale.HTTP_SECONDS if unit == "seconds" else scale.TOKENS
     le = default if buckets is None else tuple(sorted({float(bound) for bound in buckets} - {float("inf")}))
@@ -404,13 +409,17 @@ def histogram_declaration(
 def _check(declaration: Declaration) -> None:
     name = declaration.name
     if not _NAME.fullmatch(name):
-        raise MetricError(f"A metric's name has lower-case letters, digits and '_', got {name!r}; for example 'orders_total'.")
+        raise MetricError(
+            f"A metric's name has lower-case letters, digits and '_', got {name!r}; for example 'orders_total'."
+        )
     if not declaration.help.strip():
         raise MetricError(f"{name} needs a help text: one sentence for whoever meets it in Prometheus.")
     if declaration.kind == "counter" and not name.endswith("_total"):
         raise MetricError(f"A counter's name ends in '_total', got {name!r}; call it {name + '_total'!r}.")
     if declaration.kind != "counter" and name.endswith(("_total", "_count", "_sum", "_bucket")):
-        raise MetricError(f"{name!r} ends like a counter's or a histogram's sample; choose another name for a {declaration.kind}.")
+        raise MetricError(
+            f"{name!r} ends like a counter's or a histogram's sample; choose another name for a {declaration.kind}."
+        )
     for label in declaration.labels:
         if not _LABEL.fullmatch(label) or label == "le":
             raise MetricError(f"{name} cannot have the label {label!r}; use letters, digits and '_', not 'le'.")

@@ -42,7 +42,9 @@ def metrics_app(metrics: Metrics, config: Config) -> ASGIApp:
 
 
 class _Renderer:
-    """Renders one exposition at a time. Scrapes that wait share the next rendering, which began after they came: never a stale one."""
+    """Renders one exposition at a time. Scrapes that wait share the next rendering, which began after they came:
+    never a stale one.
+    """
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics

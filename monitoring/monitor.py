@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from .cells import CellFolder, CellRegistry, Merge, NullRegistry, default_folder
 from .config import Config, with_settings
 from .context import bind, outbound_headers, request_id, set_user
-from .health_check import CheckFunction, HealthChecks
+from .health_check import HealthChecks
 from .log_writer import LogWriter
 from .logging_config import LogLines, configure_logging, get_logger, restore_logging
 from .metrics import (
@@ -33,7 +33,10 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Monitoring:
-    """One app's monitoring: the verbs of the package as methods, and the read side. Everything starts lazily; thread-safe."""
+    """One app's monitoring: the verbs of the package as methods, and the read side.
+
+    Everything starts lazily; thread-safe.
+    """
 
     get_logger = staticmethod(get_logger)
     bind = bind
@@ -154,7 +157,10 @@ class Monitoring:
 
 
 class _Inactive(Monitoring):
-    """Records nothing: what the verbs act on before ``configure``. Checks registered with it are kept for the configured one."""
+    """Records nothing: what the verbs act on before ``configure``.
+
+    Checks registered with it are kept for the configured one.
+    """
 
     def __init__(self) -> None:
         self.config = Config()
@@ -178,9 +184,11 @@ def current() -> Monitoring:
 
 
 def configure(config: Config | None = None, **settings: Any) -> Monitoring:
-    """Set up the process's Monitoring and its logging, and return it. ``settings`` are fields of ``Config`` and win over it.
+    """Set up the process's Monitoring and its logging, and return it. ``settings`` are fields of ``Config`` and win
+    over it.
 
-    Without a config the ``MONITORING_*`` environment variables are read. The former Monitoring is closed. Raise ConfigError.
+    Without a config the ``MONITORING_*`` environment variables are read. The former Monitoring is closed. Raise
+    ConfigError.
     """
     monitoring = Monitoring(with_settings(config, settings))
     activate(monitoring)

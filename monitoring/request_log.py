@@ -1,4 +1,7 @@
-"""The canonical line: one per request, written when its last byte is on its way. Errors get a line of their own, with the stack."""
+"""The canonical line: one per request, written when its last byte is on its way.
+
+Errors get a line of their own, with the stack.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,6 @@ from typing import Final
 
 import orjson
 
-from .log_lines import encode, render
 from .logging_config import LEVELS, LogLines
 from .observation import UNMATCHED, Kind, Observation
 from .recorder import Fold
@@ -54,17 +56,23 @@ class RequestLog:
             writer.write(self._request_line(observation, level), urgent=level == "error")
 
     def _request_line(self, observation: Observation, level: str) -> bytes:
-        """Return the line. It is put together from parts that are made once per route, which costs half of encoding a dict."""
+        """Return the line. It is put together from parts that are made once per route, which costs half of encoding a
+        dict.
+        """
         record = observation.request
         assert record is not None
         key = (record.method, observation.name, record.status, observation.outcome)
         text = self._texts.get(key)
         if text is None:
             text = self._text(key, level)
-        calls = _NO_CALLS if not (record.db_calls or record.cache_hits or record.cache_misses or record.llm_calls) else (
-            f'"db_calls":{record.db_calls},"db_ms":{record.db_seconds * 1000:.3f},"cache_hits":{record.cache_hits},'
-            f'"cache_misses":{record.cache_misses},"llm_calls":{record.llm_calls},"llm_tokens":{record.llm_tokens},'
-            f'"llm_cost_usd":{record.llm_cost_usd:.9f}'
+        calls = (
+            _NO_CALLS
+            if not (record.db_calls or record.cache_hits or record.cache_misses or record.llm_calls)
+            else (
+                f'"db_calls":{record.db_calls},"db_ms":{record.db_seconds * 1000:.3f},"cache_hits":{record.cache_hits},'
+                f'"cache_misses":{record.cache_misses},"llm_calls":{record.llm_calls},"llm_tokens":{record.llm_tokens},'
+                f'"llm_cost_usd":{record.llm_cost_usd:.9f}'
+            )
         )
         extras = self._extras(observation)
         return (

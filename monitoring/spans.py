@@ -17,10 +17,11 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Span:
-    """Time a piece of code under a name: as a ``with`` block, or as a decorator of def, async def and generators of both kinds.
+    """Time a piece of code under a name: as a ``with`` block, or as a decorator of def, async def and generators of
+    both kinds.
 
-    Outcomes: ``ok``, ``error``, ``cancelled``, and for generators ``closed_early``. A generator is timed from its first step to
-    its end. One block object is for one block at a time; a decorator is for any number of calls.
+    Outcomes: ``ok``, ``error``, ``cancelled``, and for generators ``closed_early``. A generator is timed from its
+    first step to its end. One block object is for one block at a time; a decorator is for any number of calls.
     """
 
     def __init__(self, recorder_of: Callable[[], Recorder], name: str, attributes: dict[str, Any]) -> None:
@@ -36,6 +37,7 @@ class Span:
         self._report(self._started, error)
 
     def __call__(self, function: F) -> F:
+        """Return ``function`` with each of its calls timed."""
         for is_kind, wrap in (
             (inspect.isasyncgenfunction, self._wrap_async_generator),
             (inspect.iscoroutinefunction, self._wrap_coroutine),

@@ -35,6 +35,7 @@ class FakeClock:
         self.now = now
 
     def __call__(self) -> float:
+        """Return the time in seconds."""
         return self.now
 
     def advance(self, seconds: float) -> None:
@@ -44,7 +45,8 @@ class FakeClock:
 
 @contextmanager
 def use(*sinks: MemorySink, **settings: Any) -> Iterator[Monitoring]:
-    """Make a fresh Monitoring the current one for a block; it reports to ``sinks`` too, and its own failures are raised.
+    """Make a fresh Monitoring the current one for a block; it reports to ``sinks`` too, and its own failures are
+    raised.
 
     Cells stay in memory unless ``cells_folder`` is set, and log lines go to stderr unless ``log_destination`` is.
     """

@@ -11,7 +11,9 @@ CLIENT_ID_LIMIT: Final = 64
 """Characters kept of an inbound ID that was not taken over."""
 
 _REQUEST_ID: Final = re.compile(r"(?![0-]*\Z)[A-Za-z0-9._-]{1,128}")
-_TRACEPARENT: Final = re.compile(r"(?P<version>[0-9a-f]{2})-(?P<trace>[0-9a-f]{32})-(?P<parent>[0-9a-f]{16})-(?P<flags>[0-9a-f]{2})(?P<rest>-.*)?")
+_TRACEPARENT: Final = re.compile(
+    r"(?P<version>[0-9a-f]{2})-(?P<trace>[0-9a-f]{32})-(?P<parent>[0-9a-f]{16})-(?P<flags>[0-9a-f]{2})(?P<rest>-.*)?"
+)
 _AMAZON_ROOT: Final = re.compile(r"(?:^|;)\s*Root=([A-Za-z0-9.-]+)")
 _NOT_ALLOWED: Final = re.compile(r"[^A-Za-z0-9._-]")
 
@@ -36,7 +38,9 @@ def is_request_id(value: str) -> bool:
 
 
 def inbound_id(header: str, value: str) -> str:
-    """Return the ID that a header carries: the trace of ``traceparent``, the root of ``x-amzn-trace-id``, else the value itself."""
+    """Return the ID that a header carries: the trace of ``traceparent``, the root of ``x-amzn-trace-id``, else the
+    value itself.
+    """
     if header == "traceparent":
         parent = parse_traceparent(value)
         return parent.trace_id if parent else value
@@ -46,7 +50,9 @@ def inbound_id(header: str, value: str) -> str:
 
 
 def clipped(value: str) -> str:
-    """Return what may be logged of an ID that was not taken over: at most 64 characters, others than allowed shown as ``?``."""
+    """Return what may be logged of an ID that was not taken over: at most 64 characters, others than allowed shown as
+    ``?``.
+    """
     return _NOT_ALLOWED.sub("?", value[:CLIENT_ID_LIMIT])
 
 

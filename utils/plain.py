@@ -1,4 +1,6 @@
-"""Turning any value into plain JSON values, whatever it does: no cycle, no broken ``__repr__`` and no huge value gets through."""
+"""Turning any value into plain JSON values, whatever it does: no cycle, no broken ``__repr__`` and no huge value
+gets through.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,10 @@ _MAX_INT: Final = 2**63 - 1
 
 
 def to_plain(value: Any, depth: int = DEPTH) -> Any:
-    """Return ``value`` as dict, list, str, int, float, bool or None. Never raises; what is too deep, wide or long is cut with a mark."""
+    """Return ``value`` as dict, list, str, int, float, bool or None.
+
+    Never raises; what is too deep, wide or long is cut with a mark.
+    """
     try:
         return _to_plain(value, depth)
     except Exception as error:

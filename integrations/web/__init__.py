@@ -53,8 +53,9 @@ def _integration_for(app: Any) -> WebIntegration:
         if name is not None:
             return cast(WebIntegration, importlib.import_module(f"{__name__}.{name}"))
     raise TypeError(
-        f"install() got an app of type {type(app).__module__}.{type(app).__qualname__}; it wires FastAPI, Starlette, Flask and "
-        "Django apps. Wrap any other ASGI app in MonitoringMiddleware(app), any other WSGI app in WSGIMonitoringMiddleware(app)."
+        f"install() got an app of type {type(app).__module__}.{type(app).__qualname__}; it wires FastAPI, Starlette, "
+        "Flask and Django apps. Wrap any other ASGI app in MonitoringMiddleware(app), any other WSGI app in "
+        "WSGIMonitoringMiddleware(app)."
     )
 
 
@@ -65,5 +66,6 @@ def _step_aside(edge: Edge, owned_paths: Callable[[], Iterable[str]]) -> None:
         if any(path == prefix or path.startswith(prefix + "/") for path in owned):
             edge.step_aside(prefix)
             logging.getLogger("monitoring").warning(
-                "the app serves %s itself, so monitoring does not; set another path, or None, to say which is meant", prefix
+                "the app serves %s itself, so monitoring does not; set another path, or None, to say which is meant",
+                prefix,
             )

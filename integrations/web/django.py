@@ -1,4 +1,5 @@
-"""Django, WSGI and ASGI. The seam: the handler's call, which is patched once per class and acts for installed instances only.
+"""Django, WSGI and ASGI. The seam: the handler's call, which is patched once per class and acts for installed
+instances only.
 
 A handler keeps its type, which Django's signals carry. The matched route is read where the handler resolves it.
 """
@@ -26,7 +27,11 @@ def install(app: Any, monitoring: Monitoring) -> None:
     is_asgi = isinstance(app, ASGIHandler)
     _patch_call(type(app))
     handler = _Handler(app)
-    outermost = MonitoringMiddleware(handler.asgi, monitoring) if is_asgi else WSGIMonitoringMiddleware(handler.wsgi, monitoring)
+    outermost = (
+        MonitoringMiddleware(handler.asgi, monitoring)
+        if is_asgi
+        else WSGIMonitoringMiddleware(handler.wsgi, monitoring)
+    )
     vars(app)[_OUTERMOST] = outermost
     app.resolve_request = _noting_route(app.resolve_request)
     got_request_exception.connect(_note_exception, dispatch_uid="monitoring")
@@ -44,7 +49,7 @@ class _Handler:
 
     def __init__(self, app: Any) -> None:
         self._app = app
-        self._call = type(app).__call__.__wrapped__
+        self._call = vars(type(app))["__call__"].__wrapped__
 
     def wsgi(self, environ: Any, start_response: Any) -> Any:
         """Call the WSGI handler."""

@@ -1,4 +1,6 @@
-"""Starlette and FastAPI. The seam: ``build_middleware_stack``, whose result is wrapped, so that even ServerErrorMiddleware is inside."""
+"""Starlette and FastAPI. The seam: ``build_middleware_stack``, whose result is wrapped, so that even
+ServerErrorMiddleware is inside.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Metric cells: exact numbers over many processes, at the cost of a list increment.
 
-Each process keeps its series as float64 cells in a memory-mapped file of its own; a reader sums the files of all living processes
-and of the retired ones, so counts survive ``kill -9`` of any of them.
+Each process keeps its series as float64 cells in a memory-mapped file of its own; a reader sums the files of all
+living processes and of the retired ones, so counts survive ``kill -9`` of any of them.
 """
 
 from .declaration import OTHER, Declaration, Kind, Merge

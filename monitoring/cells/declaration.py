@@ -16,7 +16,9 @@ Merge = Literal["sum", "max", "min"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Declaration:
-    """What a metric is: its name, type, help, label names, exposed bounds, and how gauges of several processes merge."""
+    """What a metric is: its name, type, help, label names, exposed bounds, and how gauges of several processes
+    merge.
+    """
 
     name: str
     kind: Kind

@@ -1,7 +1,8 @@
 """The folder that the processes of one service share: who lives, who joins, and how the dead are folded.
 
-A process lives as long as it holds ``flock`` on its file. Process ids repeat, and containers that share a volume do not see each
-other's, so nothing else is asked. The folder's own lock orders joining and folding against reading, so that a scrape never sees a dip.
+A process lives as long as it holds ``flock`` on its file. Process ids repeat, and containers that share a volume do
+not see each other's, so nothing else is asked. The folder's own lock orders joining and folding against reading, so
+that a scrape never sees a dip.
 """
 
 from __future__ import annotations
@@ -143,7 +144,10 @@ class CellFolder:
 
 
 def default_folder(service: str, store: str) -> CellFolder:
-    """Return the service's folder in shared memory, or in the user's runtime or temporary folder. Raise FolderUnusable."""
+    """Return the service's folder in shared memory, or in the user's runtime or temporary folder.
+
+    Raise FolderUnusable.
+    """
     identity = f"{service}\0{os.path.abspath(store)}\0{layout.LAYOUT_VERSION}\0{scale.fingerprint()}"
     digest = hashlib.blake2b(identity.encode(), digest_size=6).hexdigest()
     readable = re.sub(r"[^A-Za-z0-9._-]", "_", service)[:40]
@@ -161,8 +165,9 @@ def default_folder(service: str, store: str) -> CellFolder:
 def supervisor_id() -> str:
     """Return an identity of the server that spawned this worker and respawns it, or "" when this process stands alone.
 
-    Workers are known by ``multiprocessing`` (uvicorn, hypercorn, granian) or by sharing their parent's command line (gunicorn
-    forks); a parent that is a shell or an init system is no supervisor, so a restarted service starts at zero.
+    Workers are known by ``multiprocessing`` (uvicorn, hypercorn, granian) or by sharing their parent's command line
+    (gunicorn forks); a parent that is a shell or an init system is no supervisor, so a restarted service starts at
+    zero.
     """
     multiprocessing = sys.modules.get("multiprocessing.process")
     with contextlib.suppress(psutil.Error, OSError):

@@ -1,6 +1,7 @@
 """Folding: the files of dead processes become one retired file that holds their sums and names them.
 
-A reader that meets both a retired file and one it names skips the named one, so a crash at any step counts nothing twice.
+A reader that meets both a retired file and one it names skips the named one, so a crash at any step counts nothing
+twice.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from .sums import FileIndex, MetricTotals, Totals, add_file
 def fold_dead(folder: CellFolder) -> None:
     """Replace the files of dead processes by one retired file that holds their sums and names them.
 
-    Nothing happens when nobody died, another process folds, or there is no space: readers sum the dead files all the same.
+    Nothing happens when nobody died, another process folds, or there is no space: readers sum the dead files all the
+    same.
     """
     if not any(_is_dead(file) for file in folder.files()):
         return
@@ -63,7 +65,9 @@ class _Fold:
             layout.read_header(buffer)
             index.parse(buffer)
         except (CorruptFile, ValueError, KeyError, TypeError) as error:
-            logging.getLogger("monitoring").warning("Cell file %s does not parse and is set aside: %s", file.name, error)
+            logging.getLogger("monitoring").warning(
+                "Cell file %s does not parse and is set aside: %s", file.name, error
+            )
             self._folder.set_aside(file.path)
             return None
         return index, buffer

@@ -1,8 +1,9 @@
 """The layout of a cell file: a header, then appended records whose float64 cells are changed in place.
 
-A record is ``size, kind, page, parent, text length | text | cells | commit word``. The commit word is written last, so that a
-process killed at any instruction leaves at most a torn tail, which readers ignore. Records never straddle a chunk, and a chunk is
-allocated before it is mapped: writing to a sparse page on a full disk would end the process with SIGBUS.
+A record is ``size, kind, page, parent, text length | text | cells | commit word``. The commit word is written last,
+so that a process killed at any instruction leaves at most a torn tail, which readers ignore. Records never straddle
+a chunk, and a chunk is allocated before it is mapped: writing to a sparse page on a full disk would end the process
+with SIGBUS.
 """
 
 from __future__ import annotations
@@ -33,7 +34,9 @@ DECLARATION, SERIES, PAGE, SOURCE = 1, 2, 3, 4
 
 
 class Header(NamedTuple):
-    """Who wrote a file: process, start time in unix seconds, generation of the service, and the server that supervises it."""
+    """Who wrote a file: process, start time in unix seconds, generation of the service, and the server that
+    supervises it.
+    """
 
     pid: int
     started_at: float
@@ -61,11 +64,14 @@ class Appended(NamedTuple):
     """Where a new record lies, and its cells as a view that changes them in place."""
 
     offset: int
-    cells: memoryview
+    cells: memoryview[float]
 
 
 class CellFile:
-    """A growing file of records, or anonymous memory of the same layout when ``fd`` is None. Not thread-safe: callers lock."""
+    """A growing file of records, or anonymous memory of the same layout when ``fd`` is None.
+
+    Not thread-safe: callers lock.
+    """
 
     def __init__(self, fd: int | None, header: Header) -> None:
         self.fd = fd
@@ -93,7 +99,10 @@ class CellFile:
         return Appended(offset, memoryview(chunk)[first_cell : first_cell + 8 * cells].cast("d"))
 
     def close(self) -> None:
-        """Release the descriptor, and with it the lock on the file. Maps live as long as somebody holds a view of them."""
+        """Release the descriptor, and with it the lock on the file.
+
+        Maps live as long as somebody holds a view of them.
+        """
         if self.fd is not None:
             os.close(self.fd)
             self.fd = None

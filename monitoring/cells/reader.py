@@ -33,7 +33,7 @@ class CellReader:
         with self._lock:
             folder = self._registry.folder()
             totals = Totals()
-            if folder is None or self._registry.degraded and not self._joined():
+            if folder is None or (self._registry.degraded and not self._joined()):
                 self._read_own(totals)
             else:
                 fold_dead(folder)

@@ -1,7 +1,7 @@
 """A process's own series: declared metrics, their cells in this process's file, and the caps that bound them.
 
-Increments take no lock: ``cells[0] += x`` on a memoryview loses nothing under the GIL. Making a series takes one. Without the GIL
-each thread writes a file of its own, as a process would.
+Increments take no lock: ``cells[0] += x`` on a memoryview loses nothing under the GIL. Making a series takes one.
+Without the GIL each thread writes a file of its own, as a process would.
 """
 
 from __future__ import annotations
@@ -46,10 +46,13 @@ class HistogramSeries:
     __slots__ = ("_add_page", "_bounds", "_pages", "_sum")
 
     def __init__(
-        self, bounds: tuple[float, ...], sum_cell: memoryview, add_page: Callable[[int], memoryview | None]
+        self,
+        bounds: tuple[float, ...],
+        sum_cell: memoryview[float],
+        add_page: Callable[[int], memoryview[float] | None],
     ) -> None:
         self._bounds = bounds
-        self._pages: list[memoryview | None] = [None] * scale.page_count(bounds)
+        self._pages: list[memoryview[float] | None] = [None] * scale.page_count(bounds)
         self._sum = sum_cell
         self._add_page = add_page
 
@@ -66,13 +69,15 @@ class HistogramSeries:
 
 
 class Series(NamedTuple):
-    """Where one label set is counted: the cell of a counter or gauge, or a histogram. Both are None when there is no space.
+    """Where one label set is counted: the cell of a counter or gauge, or a histogram. Both are None when there is no
+    space.
 
-    ``values`` are the label values it stands for; where they are not those asked for, a cap was reached: do not remember it.
+    ``values`` are the label values it stands for; where they are not those asked for, a cap was reached: do not
+    remember it.
     """
 
     values: tuple[str, ...]
-    cell: memoryview | None
+    cell: memoryview[float] | None
     histogram: HistogramSeries | None
 
 
@@ -217,13 +222,19 @@ class _TablePerThread(Table[T]):
         self._local = threading.local()
 
     def get(self, key: Hashable, default: Any = None) -> Any:
-        return self._local.__dict__.get(key, default)
+        return self._series().get(key, default)
 
     def __setitem__(self, key: Hashable, series: T) -> None:
-        self._local.__dict__[key] = series
+        self._series()[key] = series
 
     def clear(self) -> None:
         self._local = threading.local()
+
+    def _series(self) -> dict[Hashable, Any]:
+        if not hasattr(self._local, "series"):
+            self._local.series = {}
+        series: dict[Hashable, Any] = self._local.series
+        return series
 
 
 class _Writer:
@@ -251,7 +262,9 @@ class _Writer:
         if declaration.kind != "histogram":
             return Series(values, cells, None)
         bounds = scale.fine_bounds(declaration.unit, declaration.le)
-        return Series(values, None, HistogramSeries(bounds, cells, lambda page: self._add_page(declaration, offset, page)))
+        return Series(
+            values, None, HistogramSeries(bounds, cells, lambda page: self._add_page(declaration, offset, page))
+        )
 
     def _declare(self, declaration: Declaration) -> int:
         if declaration.name not in self._declared:
@@ -259,7 +272,7 @@ class _Writer:
             self._declared[declaration.name] = appended.offset
         return self._declared[declaration.name]
 
-    def _add_page(self, declaration: Declaration, parent: int, page: int) -> memoryview | None:
+    def _add_page(self, declaration: Declaration, parent: int, page: int) -> memoryview[float] | None:
         with self._lock:
             try:
                 return self.file.append(layout.PAGE, cells=scale.PAGE, parent=parent, page=page).cells

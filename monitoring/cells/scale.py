@@ -1,7 +1,8 @@
 """Fine bucket bounds: one logarithmic scale from which percentiles and every exposed bucket come.
 
-The bounds grow by 4 % and contain each exposed ``le`` bound exactly, so that a classic Prometheus bucket is a plain sum of fine
-ones, two processes' histograms add element by element, and a percentile is off by at most ``RELATIVE_ERROR``.
+The bounds grow by 4 % and contain each exposed ``le`` bound exactly, so that a classic Prometheus bucket is a plain
+sum of fine ones, two processes' histograms add element by element, and a percentile is off by at most
+``RELATIVE_ERROR``.
 """
 
 from __future__ import annotations
@@ -40,8 +41,8 @@ UNITS: Final = tuple(_RANGES)
 def fine_bounds(unit: str, le: tuple[float, ...] = ()) -> tuple[float, ...]:
     """Return the upper bounds of the fine buckets for ``unit``, with each exposed bound of ``le`` among them.
 
-    The last bucket, above the last bound, is not listed: a value there has index ``len(bounds)``. ``seconds`` reaches from 1 µs
-    to 1,000 s, ``quantity`` (bytes, tokens, rows) from 0 and 1 to 10^12.
+    The last bucket, above the last bound, is not listed: a value there has index ``len(bounds)``. ``seconds``
+    reaches from 1 µs to 1,000 s, ``quantity`` (bytes, tokens, rows) from 0 and 1 to 10^12.
     """
     low, high = _RANGES[unit]
     steps = math.ceil(math.log(high / low) / math.log(GROWTH))

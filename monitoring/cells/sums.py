@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import mmap
-from collections.abc import Iterable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from operator import add
 from typing import Final
@@ -13,7 +13,7 @@ from . import layout, scale
 from .declaration import Declaration
 from .layout import Header
 
-_MERGES: Final = {"sum": add, "max": max, "min": min}
+_MERGES: Final[Mapping[str, Callable[[float, float], float]]] = {"sum": add, "max": max, "min": min}
 
 
 @dataclass(slots=True)
@@ -81,7 +81,10 @@ class FileIndex:
         self._position = layout.HEADER_SIZE
 
     def parse(self, buffer: mmap.mmap, base: int = 0) -> None:
-        """Index the records that were committed since the last look. ``base`` is where ``buffer`` starts in its file."""
+        """Index the records that were committed since the last look.
+
+        ``base`` is where ``buffer`` starts in its file.
+        """
         for record in layout.read_records(buffer, max(self._position - base, 0)):
             self._position = base + record.end
             self._add(record._replace(offset=base + record.offset, cell=base // 8 + record.cell))
@@ -100,7 +103,8 @@ class FileIndex:
 
 
 def add_file(totals: Totals, index: FileIndex, buffer: mmap.mmap | bytes, *, alive: bool) -> None:
-    cells = memoryview(buffer).cast("d")
+    """Add the cells of one file to ``totals``; gauges of the dead do not count."""
+    cells: memoryview[float] = memoryview(buffer).cast("d")
     series: dict[tuple[str, tuple[str, ...]], Total] = {}
     for declaration, values, cell in index.scalars.values():
         if declaration.kind == "gauge" and not alive:
@@ -113,4 +117,4 @@ def add_file(totals: Totals, index: FileIndex, buffer: mmap.mmap | bytes, *, ali
             total.value = _MERGES[declaration.merge](total.value, cells[cell])
         series[declaration.name, values] = total
     for declaration, values, number, cell in index.pages:
-        series[declaration.name, values].add_page(number, cells[cell : cell + scale.PAGE].tolist())
+        series[declaration.name, values].add_page(number, cells[cell : cell + scale.PAGE].tolist())  # type: ignore[arg-type]

@@ -29,32 +29,37 @@ CLIENT_CLOSED = 499
 class MonitoringMiddleware:
     """Observe an ASGI app: request IDs, context, and one observation per request. Pure ASGI; bodies are never read.
 
-    ``monitoring`` is by default the process's current one at the time of each request. Inside another MonitoringMiddleware this
-    one passes everything through; so it does for lifespan and unknown scopes. ASGI 2 double callables are accepted.
+    ``monitoring`` is by default the process's current one at the time of each request. Inside another
+    MonitoringMiddleware this one passes everything through; so it does for lifespan and unknown scopes. ASGI 2
+    double callables are accepted.
     """
 
     def __init__(self, app: ASGIApp, monitoring: HasEdge | None = None) -> None:
-        self.app: ASGIApp = guarantee_single_callable(app)
+        self.app: ASGIApp = guarantee_single_callable(app)  # type: ignore[no-untyped-call]
         self._monitoring = monitoring
         self._routes = RouteTemplates(app)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection."""
         edge = current_edge() if self._monitoring is None else self._monitoring.edge
         kind = scope["type"]
         if edge is None or RECORD_KEY in scope or (kind != "http" and kind != "websocket"):
-            return await self.app(scope, receive, send)
+            await self.app(scope, receive, send)
+            return
         path = scope["path"].removeprefix(scope.get("root_path", ""))
         if path.startswith(edge.prefixes):
             own = edge.own_app(path)
             if own is not None:
-                return await own[1].asgi(_below(scope, own[0]), receive, send)
+                await own[1].asgi(_below(scope, own[0]), receive, send)
+                return
         try:
             record = _begin(edge, scope)
         except InvalidRequestId as refusal:
             return await _refuse(edge, scope, receive, send, str(refusal))
         except Exception as error:
             edge.recorder.failed("MonitoringMiddleware", error)
-            return await self.app(scope, receive, send)
+            await self.app(scope, receive, send)
+            return
         if kind == "http":
             await self._serve(edge, record, scope, receive, send)
         else:
@@ -164,9 +169,7 @@ class MonitoringMiddleware:
             record.route = record.route or self._routes.of(scope) or "(unmatched)"
             outcome = outcome or outcome_of_status(record.status)
             duration = perf_counter() - record.started
-            edge.recorder.record(
-                Observation("websocket", record.route, outcome, duration, record, record.exception)
-            )
+            edge.recorder.record(Observation("websocket", record.route, outcome, duration, record, record.exception))
 
 
 def _begin(edge: Edge, scope: Scope) -> RequestRecord:

@@ -60,7 +60,10 @@ class Edge:
         self.prefixes = tuple(self._own_apps)
 
     def finish(self, record: RequestRecord, route: str, outcome: str = "") -> None:
-        """Report a request that has ended; only the first report counts. ``outcome`` is by default that of the status."""
+        """Report a request that has ended; only the first report counts.
+
+        ``outcome`` is by default that of the status.
+        """
         if record.finished:
             return
         record.finished = True

@@ -1,7 +1,8 @@
 """Route templates of ASGI apps, read after the app ran: nothing is matched a second time.
 
-Duck-typed: Starlette and FastAPI leave the matched route in the scope, without the templates of the mounts (and, in FastAPI, of the
-included routers) above it. Those are found once per route by walking the app, then looked up by identity.
+Duck-typed: Starlette and FastAPI leave the matched route in the scope, without the templates of the mounts (and, in
+FastAPI, of the included routers) above it. Those are found once per route by walking the app, then looked up by
+identity.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The WSGI edge: the ASGI edge's twin, with the same policy, outcomes and observation.
 
-A response lives until its iterable is closed, perhaps in another thread. So the context is entered for the app's call, for each step
-of the body and for its close, and never left set on a pool's thread.
+A response lives until its iterable is closed, perhaps in another thread. So the context is entered for the app's
+call, for each step of the body and for its close, and never left set on a pool's thread.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ StartResponse = Callable[..., Callable[[bytes], object]]
 class WSGIMonitoringMiddleware:
     """Observe a WSGI app: the same options and outcomes as ``MonitoringMiddleware``, whose twin this is.
 
-    A body that is a list or the server's own file wrapper is handed on as it is, so that servers keep their short cuts for them.
+    A body that is a list or the server's own file wrapper is handed on as it is, so that servers keep their short
+    cuts for them.
     """
 
     def __init__(self, app: WSGIApp, monitoring: HasEdge | None = None) -> None:
@@ -30,6 +31,7 @@ class WSGIMonitoringMiddleware:
         self._monitoring = monitoring
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        """Serve one request."""
         edge = current_edge() if self._monitoring is None else self._monitoring.edge
         if edge is None or RECORD_KEY in environ:
             return self._call_app(environ, start_response)
