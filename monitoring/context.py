@@ -51,6 +51,10 @@ class RequestRecord:
     """Monotonic clock at the start, seconds."""
     first_byte_seconds: float = 0.0
     exception: BaseException | None = None
+    noted: bool = False
+    """Whether something is known that most requests do not have: a user, the client's own ID, a parent span."""
+    called: bool = False
+    """Whether the request made calls that are summed below."""
     disconnected: bool = False
     finished: bool = False
 
@@ -89,6 +93,7 @@ def set_user(user_id: object) -> None:
     record = current_record.get()
     if record is not None:
         record.user_id = "" if user_id is None else str(user_id)
+        record.noted = True
 
 
 def outbound_headers(request_id_header: str = "x-request-id") -> dict[str, str]:

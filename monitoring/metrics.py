@@ -49,12 +49,6 @@ ACTIVE: Final = Declaration(
     help="Requests being served now.",
     labels=("http_request_method",),
 )
-OUTCOMES: Final = Declaration(
-    name="monitoring_request_outcomes_total",
-    kind="counter",
-    help="Requests by how they ended.",
-    labels=("http_route", "outcome"),
-)
 WEBSOCKET_DURATION: Final = Declaration(
     name="monitoring_websocket_duration_seconds",
     kind="histogram",
@@ -254,30 +248,27 @@ class Metrics:
         assert record is not None
         outcome = observation.outcome
         error = "" if outcome in ("ok", "client_error") else _error_type(observation)
-        key = (record.method, observation.name, record.status, error, outcome)
+        key = (record.method, observation.name, record.status, error)
         series = self._requests.get(key)
         if series is None:
             series = self._request_series(key)
             if series is None:
                 return
-        duration, first_byte, body_size, ended = series
+        duration, first_byte, body_size = series
         duration.observe(observation.duration_seconds)
         first_byte.observe(record.first_byte_seconds)
         body_size.observe(record.bytes_sent)
-        ended[0] += 1.0
 
-    def _request_series(self, key: tuple[str, str, int, str, str]) -> tuple[Any, ...] | None:
-        method, route, status, error, outcome = key
+    def _request_series(self, key: tuple[str, str, int, str]) -> tuple[Any, ...] | None:
+        method, route, status, error = key
         values = (method, route, str(status), error)
         made = [self.registry.series(declaration, values) for declaration in (REQUEST_DURATION, FIRST_BYTE, BODY_SIZE)]
-        ended = self.registry.series(OUTCOMES, (route, outcome))
-        histograms = [series.histogram for series in made]
-        if ended.cell is None or None in histograms:
+        histograms = tuple(one.histogram for one in made)
+        if None in histograms:
             return None
-        series = (*histograms, ended.cell)
         if all(one.values == values for one in made):
-            self._requests[key] = series
-        return series
+            self._requests[key] = histograms
+        return histograms
 
     def _fold_websocket(self, observation: Observation) -> None:
         self.observe(WEBSOCKET_DURATION, (observation.name, observation.outcome), observation.duration_seconds)

@@ -10,6 +10,7 @@ from typing import Final
 
 import orjson
 
+from .context import RequestRecord
 from .logging_config import LEVELS, LogLines
 from .observation import UNMATCHED, Kind, Observation
 from .recorder import Fold
@@ -39,6 +40,7 @@ class RequestLog:
     def __init__(self, lines: LogLines) -> None:
         self._lines = lines
         self._service = _quoted(lines.service)
+        self._written = {outcome: level for outcome, level in _LEVEL_OF.items() if LEVELS[level] >= lines.level}
         self._texts: dict[tuple[str, str, int, str], str] = {}
 
     def folds(self) -> Mapping[Kind, Fold]:
@@ -49,11 +51,11 @@ class RequestLog:
         writer = self._lines.writer
         if not writer.queues:
             writer.start_queue()
-        level = _LEVEL_OF[observation.outcome]
         if observation.exception is not None:
             self._write_exception(observation)
-        if LEVELS[level] >= self._lines.level:
-            writer.write(self._request_line(observation, level), urgent=level == "error")
+        level = self._written.get(observation.outcome)
+        if level is not None:
+            writer.write(self._request_line(observation, level), level == "error")
 
     def _request_line(self, observation: Observation, level: str) -> bytes:
         """Return the line. It is put together from parts that are made once per route, which costs half of encoding a
@@ -65,16 +67,10 @@ class RequestLog:
         text = self._texts.get(key)
         if text is None:
             text = self._text(key, level)
-        calls = (
-            _NO_CALLS
-            if not (record.db_calls or record.cache_hits or record.cache_misses or record.llm_calls)
-            else (
-                f'"db_calls":{record.db_calls},"db_ms":{record.db_seconds * 1000:.3f},"cache_hits":{record.cache_hits},'
-                f'"cache_misses":{record.cache_misses},"llm_calls":{record.llm_calls},"llm_tokens":{record.llm_tokens},'
-                f'"llm_cost_usd":{record.llm_cost_usd:.9f}'
-            )
-        )
-        extras = self._extras(observation)
+        calls = _calls(record) if record.called else _NO_CALLS
+        extras = ""
+        if record.noted or observation.exception is not None or observation.name == UNMATCHED:
+            extras = self._extras(observation)
         return (
             f'{{"timestamp":"{utc_now()}",{text},"request_id":"{record.request_id}","trace_id":"{record.trace_id}",'
             f'"span_id":"{record.span_id}","duration_ms":{observation.duration_seconds * 1000:.3f},'
@@ -119,9 +115,17 @@ class RequestLog:
             "outcome": observation.outcome,
             "duration_ms": round(observation.duration_seconds * 1000, 3),
         }
-        level = _LEVEL_OF[observation.outcome]
-        if LEVELS[level] >= self._lines.level:
+        level = self._written.get(observation.outcome)
+        if level is not None:
             self._lines.emit(level, "monitoring.request", observation.kind, fields, observation.exception)
+
+
+def _calls(record: RequestRecord) -> str:
+    return (
+        f'"db_calls":{record.db_calls},"db_ms":{record.db_seconds * 1000:.3f},"cache_hits":{record.cache_hits},'
+        f'"cache_misses":{record.cache_misses},"llm_calls":{record.llm_calls},"llm_tokens":{record.llm_tokens},'
+        f'"llm_cost_usd":{record.llm_cost_usd:.9f}'
+    )
 
 
 def _quoted(text: str) -> str:

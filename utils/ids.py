@@ -41,12 +41,13 @@ def inbound_id(header: str, value: str) -> str:
     """Return the ID that a header carries: the trace of ``traceparent``, the root of ``x-amzn-trace-id``, else the
     value itself.
     """
+    if header not in ("traceparent", "x-amzn-trace-id"):
+        return value
     if header == "traceparent":
         parent = parse_traceparent(value)
         return parent.trace_id if parent else value
-    if header == "x-amzn-trace-id" and (root := _AMAZON_ROOT.search(value)):
-        return root[1]
-    return value
+    root = _AMAZON_ROOT.search(value)
+    return root[1] if root else value
 
 
 def clipped(value: str) -> str:

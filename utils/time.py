@@ -11,15 +11,26 @@ _MICROSECONDS: Final = 1_000_000
 
 def utc_now() -> str:
     """Return the present time by RFC 3339: UTC, microseconds, ``Z``."""
-    return rfc3339(time.time_ns())
+    now = time.time()
+    seconds = int(now)
+    known, prefix = _second
+    if known != seconds:
+        prefix = _prefix_of(seconds)
+    return f"{prefix}.{int((now - seconds) * 1e6):06d}Z"
 
 
 def rfc3339(nanoseconds: int) -> str:
-    """Return a unix time in nanoseconds by RFC 3339. The text of a second is made once and reused."""
-    global _second
+    """Return a unix time in nanoseconds by RFC 3339: UTC, microseconds, ``Z``."""
     seconds, microseconds = divmod(nanoseconds // 1000, _MICROSECONDS)
-    known, prefix = _second
-    if known != seconds:
-        prefix = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
-        _second = (seconds, prefix)
-    return f"{prefix}.{microseconds:06d}Z"
+    return f"{_text_of(seconds)}.{microseconds:06d}Z"
+
+
+def _prefix_of(seconds: int) -> str:
+    """Return the text of the present second, which is made once and reused."""
+    global _second
+    _second = (seconds, _text_of(seconds))
+    return _second[1]
+
+
+def _text_of(seconds: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Awaitable, Callable, MutableMapping
 from time import perf_counter
 from typing import Any
@@ -46,7 +45,9 @@ class MonitoringMiddleware:
         if edge is None or RECORD_KEY in scope or (kind != "http" and kind != "websocket"):
             await self.app(scope, receive, send)
             return
-        path = scope["path"].removeprefix(scope.get("root_path", ""))
+        path, root_path = scope["path"], scope.get("root_path")
+        if root_path:
+            path = path.removeprefix(root_path)
         if path.startswith(edge.prefixes):
             own = edge.own_app(path)
             if own is not None:
@@ -66,24 +67,25 @@ class MonitoringMiddleware:
             await self._serve_websocket(edge, record, scope, receive, send)
 
     async def _serve(self, edge: Edge, record: RequestRecord, scope: Scope, receive: Receive, send: Send) -> None:
-        headers: list[Any] = []
+        started_with: Message = {}
+        routes_of = self._routes.of
 
         def observed_send(message: Message) -> Awaitable[None]:
+            nonlocal started_with
             try:
                 kind = message["type"]
                 if kind == "http.response.body":
                     record.bytes_sent += len(message.get("body", b""))
                     if not message.get("more_body"):
-                        self._complete(edge, record, scope)
+                        edge.finish(record, record.route or routes_of(scope))
                 elif kind == "http.response.start":
                     record.status = message["status"]
-                    message = _with_request_id(message, edge, record)
-                    headers[:] = message["headers"]
+                    message = started_with = _with_request_id(message, edge, record)
                     record.first_byte_seconds = perf_counter() - record.started
                 elif kind in ("http.response.pathsend", "http.response.zerocopysend"):
-                    record.bytes_sent += _content_length(headers)
+                    record.bytes_sent += _content_length(started_with)
                     if not message.get("more_body"):
-                        self._complete(edge, record, scope)
+                        edge.finish(record, record.route or routes_of(scope))
             except Exception as error:
                 edge.recorder.failed("MonitoringMiddleware.send", error)
             return send(message)
@@ -105,15 +107,7 @@ class MonitoringMiddleware:
             await self._end_with(error, edge, record, scope, observed_send)
             raise
         finally:
-            reset(current_record, token)
-
-    def _complete(self, edge: Edge, record: RequestRecord, scope: Scope) -> None:
-        if record.status >= 500 and record.exception is None:
-            # An error handler sends its response while the exception is being handled.
-            record.exception = sys.exc_info()[1]
-            if record.exception is not None:
-                mark(record.exception, record)
-        edge.finish(record, record.route or self._routes.of(scope))
+            current_record.reset(token)
 
     async def _end_with(
         self, error: BaseException, edge: Edge, record: RequestRecord, scope: Scope, send: Send
@@ -196,8 +190,11 @@ def _begin(edge: Edge, scope: Scope) -> RequestRecord:
 
 def _with_request_id(message: Message, edge: Edge, record: RequestRecord) -> Message:
     name = edge.request_id_header_bytes
-    headers = [pair for pair in message.get("headers", ()) if pair[0] != name]
-    headers.append((name, record.request_id.encode()))
+    headers = [*message.get("headers", ()), (name, record.request_id.encode())]
+    for pair in headers[:-1]:
+        if pair[0] == name:
+            headers = [*(pair for pair in headers[:-1] if pair[0] != name), headers[-1]]
+            break
     return {**message, "headers": headers}
 
 
@@ -228,8 +225,8 @@ async def _send_plain(send: Send, status: int, text: str, *headers: tuple[bytes,
     await send({"type": "http.response.body", "body": body})
 
 
-def _content_length(headers: list[Any]) -> int:
-    for name, value in headers:
+def _content_length(message: Message) -> int:
+    for name, value in message.get("headers", ()):
         if name == b"content-length" and value.isdigit():
             return int(value)
     return 0

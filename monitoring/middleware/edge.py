@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from time import perf_counter
@@ -66,25 +67,29 @@ class Edge:
         """
         if record.finished:
             return
-        record.finished = True
         duration = perf_counter() - record.started
-        record.route = route or UNMATCHED
+        record.finished = True
+        record.route = route = route or UNMATCHED
+        status = record.status
+        if not outcome:
+            outcome = "ok" if status < 400 else outcome_of_status(status)
+            if status >= 500:
+                _note_handled_exception(record)
         self.change_active(record.method, -1.0)
-        self.recorder.record(
-            Observation(
-                "request",
-                record.route,
-                outcome or outcome_of_status(record.status),
-                duration,
-                record,
-                record.exception,
-            )
-        )
+        self.recorder.record(Observation("request", route, outcome, duration, record, record.exception))
 
     def report_background(self, record: RequestRecord, error: BaseException) -> None:
         """Report work that failed after its response was complete."""
         duration = perf_counter() - record.started
         self.recorder.record(Observation("background", record.route, "background_error", duration, record, error))
+
+
+def _note_handled_exception(record: RequestRecord) -> None:
+    """Attach the exception being handled now: an error handler sends its response from within ``except``."""
+    error = sys.exc_info()[1]
+    if record.exception is None and error is not None:
+        record.exception = error
+        mark(error, record)
 
 
 class HasEdge(Protocol):

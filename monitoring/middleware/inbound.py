@@ -10,7 +10,7 @@ from typing import Final
 
 from ..config import Config
 from ..context import RequestRecord
-from ..utils.ids import clipped, inbound_id, is_request_id, new_ids, parse_traceparent
+from ..utils.ids import CLIENT_ID_LIMIT, clipped, inbound_id, is_request_id, new_ids, parse_traceparent
 
 _WARN_EVERY_SECONDS: Final = 60.0
 _PEERS_REMEMBERED: Final = 1024
@@ -51,36 +51,41 @@ class InboundPolicy:
         record.request_id, record.span_id = new_ids()
         record.trace_id = record.request_id
         if headers:
-            self._continue_trace(record, headers)
-            self._take_over_id(record, headers, peer)
+            if "traceparent" in headers:
+                self._continue_trace(record, headers)
+            for source in self.sources:
+                value = headers.get(source)
+                if value:
+                    self._take_over_id(record, source, inbound_id(source, value), peer)
+                    break
         return record
 
     def _continue_trace(self, record: RequestRecord, headers: Mapping[str, str]) -> None:
-        parent = parse_traceparent(headers["traceparent"]) if "traceparent" in headers else None
+        parent = parse_traceparent(headers["traceparent"])
         if parent is not None:
             record.trace_id, record.parent_span_id, record.trace_flags = parent
             record.tracestate = headers.get("tracestate", "")[:512]
+            record.noted = True
 
-    def _take_over_id(self, record: RequestRecord, headers: Mapping[str, str], peer: str | None) -> None:
-        source = next((name for name in self.sources if headers.get(name)), None)
-        if source is None:
-            return
-        value = inbound_id(source, headers[source])
+    def _take_over_id(self, record: RequestRecord, source: str, value: str, peer: str | None) -> None:
         if not is_request_id(value):
             if self._reject:
                 raise InvalidRequestId(
-                    f"The header {source} is not usable as a request ID: send 1 to 128 of A-Z, a-z, 0-9, '.', '_', '-'."
+                    f"The header {source} is not usable as a request ID: "
+                    "send 1 to 128 of A-Z, a-z, 0-9, '.', '_', '-', not only zeros."
                 )
             record.client_request_id = clipped(value)
+            record.noted = True
             self._warn(source, record)
         elif self._trusts(peer):
             record.request_id = value
         else:
-            record.client_request_id = clipped(value)
+            record.client_request_id = value[:CLIENT_ID_LIMIT]
+            record.noted = True
 
     def _trusts(self, peer: str | None) -> bool:
-        if self._trust_all:
-            return True
+        if self._trust_all or not self._networks:
+            return self._trust_all or (not peer and self._trust_unix)
         if not peer:
             return self._trust_unix
         known = self._peers.get(peer)
