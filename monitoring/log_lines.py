@@ -20,6 +20,11 @@ RESERVED: Final = frozenset(
 )
 """Keys the pack writes itself; a caller's field of the same name comes out as ``field_<name>``."""
 
+LOGGED: Final = "__monitoring_logged__"
+"""Mark of an exception whose stack is on a line already: a server that logs it again repeats the type and message
+only.
+"""
+
 _OPTIONS: Final = orjson.OPT_APPEND_NEWLINE | orjson.OPT_NON_STR_KEYS | orjson.OPT_UTC_Z
 
 
@@ -43,7 +48,8 @@ def render(
         for key, value in given.items():
             line[f"field_{key}" if key in RESERVED else key] = value
     if exception is not None:
-        line["exception"] = describe(exception)
+        line["exception"] = describe(exception, with_frames=getattr(exception, LOGGED, None) is None)
+        _remember_logged(exception)
     return encode(line)
 
 
@@ -62,6 +68,13 @@ def encode(line: dict[str, Any]) -> bytes:
         return orjson.dumps(line, default=safe_repr, option=_OPTIONS)
     except Exception as error:
         return _encode_degraded(line, error)
+
+
+def _remember_logged(exception: BaseException) -> None:
+    try:
+        setattr(exception, LOGGED, True)
+    except AttributeError:
+        pass
 
 
 def _encode_degraded(line: dict[str, Any], error: Exception) -> bytes:

@@ -21,6 +21,7 @@ LEVELS: Final[Mapping[str, int]] = {"debug": 10, "info": 20, "warning": 30, "err
 
 _SERVER_LOGGERS: Final = ("uvicorn", "uvicorn.error", "gunicorn", "gunicorn.error", "hypercorn.error", "_granian")
 _ACCESS_LOGGERS: Final = ("uvicorn.access",)
+_TALKATIVE_LOGGERS: Final = ("httpx", "httpx2", "httpcore", "httpcore2")
 _NOT_FIELDS: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
 
 
@@ -79,7 +80,7 @@ class StdlibBridge(logging.Handler):
         try:
             fields = {key: value for key, value in vars(record).items() if key not in _NOT_FIELDS}
             error = record.exc_info[1] if record.exc_info else None
-            self._lines.emit(_level_name(record.levelno), record.name, _message(record), fields, error)
+            self._lines.emit(_level_name(record.levelno), record.name, _message(record).rstrip("\n"), fields, error)
         except Exception:
             self.handleError(record)
         finally:
@@ -135,6 +136,10 @@ def _configure_stdlib(lines: LogLines) -> None:
         logger = logging.getLogger(name)
         logger.handlers.clear()
         logger.propagate = False
+    for name in _TALKATIVE_LOGGERS:  # a line per outgoing call, unless the app asks for it
+        logger = logging.getLogger(name)
+        if logger.level == logging.NOTSET:
+            logger.setLevel(logging.WARNING)
     logging.captureWarnings(True)
 
 

@@ -13,7 +13,7 @@ FRAMES: Final = 50
 """Frames kept of a traceback; the middle of a longer one is left out."""
 
 
-def describe(error: BaseException) -> list[dict[str, Any]]:
+def describe(error: BaseException, *, with_frames: bool = True) -> list[dict[str, Any]]:
     """Return the exception and its causes, outermost first: type, message, notes, frames and the members of a group.
 
     Frames carry file, line and function, no source and no locals. A cycle or a long chain ends early.
@@ -24,22 +24,23 @@ def describe(error: BaseException) -> list[dict[str, Any]]:
     link = ""
     while current is not None and id(current) not in seen and len(described) < CHAIN:
         seen.add(id(current))
-        described.append({**_describe_one(current), **({"is": link} if link else {})})
+        described.append({**_describe_one(current, with_frames), **({"is": link} if link else {})})
         current, link = _next_in_chain(current)
     return described
 
 
-def _describe_one(error: BaseException) -> dict[str, Any]:
+def _describe_one(error: BaseException, with_frames: bool) -> dict[str, Any]:
     kind = type(error)
     one: dict[str, Any] = {
         "type": kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}",
         "message": _message(error),
-        "frames": _frames(error.__traceback__),
     }
+    if with_frames:
+        one["frames"] = _frames(error.__traceback__)
     if notes := getattr(error, "__notes__", None):
         one["notes"] = [clip(str(note)) for note in notes[:MEMBERS]]
     if isinstance(error, BaseExceptionGroup):
-        one["members"] = [describe(member) for member in error.exceptions[:MEMBERS]]
+        one["members"] = [describe(member, with_frames=with_frames) for member in error.exceptions[:MEMBERS]]
     return one
 
 

@@ -79,6 +79,16 @@ class CellFolder:
                     file.path.unlink(missing_ok=True)
             return self._create(Header(os.getpid(), time.time(), generation, supervisor))
 
+    def leave(self) -> None:
+        """Empty the folder when this process, which closed its files, was the last and no server will respawn it."""
+        if supervisor_id():
+            return
+        with contextlib.suppress(OSError, FolderUnusable), self._locked(shared=False):
+            files = self.files()
+            if not any(file.alive for file in files):
+                for file in files:
+                    file.path.unlink(missing_ok=True)
+
     def files(self) -> list[CellFileOnDisk]:
         """List the cell files, retired ones first, then by name."""
         names = (entry.name for entry in os.scandir(self.path) if entry.name.endswith(_SUFFIX))

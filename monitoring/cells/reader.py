@@ -29,7 +29,11 @@ class CellReader:
         self._lock = threading.Lock()
 
     def read(self) -> Totals:
-        """Return the sums of now, folding the files of dead processes first. Never raises for a broken file."""
+        """Return the sums of now, folding the files of dead processes first. Never raises for a broken file.
+
+        The reading process joins the service first: a restarted one starts at zero even before its first request.
+        """
+        self._registry.join()
         with self._lock:
             folder = self._registry.folder()
             totals = Totals()

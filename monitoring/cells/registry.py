@@ -118,6 +118,11 @@ class CellRegistry:
                 self._degrade(f"cells are kept in this process's memory alone: {refusal}")
         return self._folder
 
+    def join(self) -> None:
+        """Make this process one of the service's, as its first series would."""
+        with self._lock, contextlib.suppress(OSError):
+            self._writer()
+
     def keep_in_memory(self) -> None:
         """Share nothing with other processes from now on."""
         self._open_folder = None
@@ -134,8 +139,11 @@ class CellRegistry:
     def release(self) -> None:
         """Close this process's files: to the others it is dead from now on, and its counts are folded."""
         with self._lock:
-            for writer in self._writers:
-                writer.file.close()
+            joined = [writer.file for writer in self._writers if writer.file.fd is not None]
+            for file in joined:
+                file.close()
+            if joined and self._folder is not None:
+                self._folder.leave()
         self._forget()
 
     def _forget(self) -> None:
@@ -329,6 +337,9 @@ if hasattr(os, "register_at_fork"):
 
 class NullRegistry(CellRegistry):
     """A registry that keeps nothing: what metrics write to before ``configure``."""
+
+    def join(self) -> None:
+        """Do nothing."""
 
     def series(self, declaration: Declaration, values: tuple[str, ...]) -> Series:
         """Return a series without cells."""

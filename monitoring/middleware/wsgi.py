@@ -34,19 +34,19 @@ class WSGIMonitoringMiddleware:
         """Serve one request."""
         edge = current_edge() if self._monitoring is None else self._monitoring.edge
         if edge is None or RECORD_KEY in environ:
-            return self._call_app(environ, start_response)
+            return self.app(environ, start_response)
         path = environ.get("PATH_INFO", "")
         if path.startswith(edge.prefixes):
             own = edge.own_app(path)
             if own is not None:
-                return _iterable(own[1].wsgi(_below(environ, own[0]), start_response))
+                return own[1].wsgi(_below(environ, own[0]), start_response)
         try:
             record = _begin(edge, environ)
         except InvalidRequestId as refusal:
             return _refuse(edge, environ, start_response, str(refusal))
         except Exception as error:
             edge.recorder.failed("WSGIMonitoringMiddleware", error)
-            return self._call_app(environ, start_response)
+            return self.app(environ, start_response)
         return self._serve(edge, record, environ, start_response)
 
     def _serve(
@@ -56,16 +56,13 @@ class WSGIMonitoringMiddleware:
         edge.change_active(record.method, 1.0)
         token = current_record.set(record)
         try:
-            body = self._call_app(environ, response.start)
+            body = self.app(environ, response.start)
         except BaseException as error:
             response.end_with(error)
             raise
         finally:
-            reset(current_record, token)
+            current_record.reset(token)
         return response.observed(body)
-
-    def _call_app(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-        return _iterable(self.app(environ, start_response))
 
 
 class _Response:
@@ -84,14 +81,25 @@ class _Response:
 
     def start(self, status: str, headers: list[tuple[str, str]], *exc_info: Any) -> Callable[[bytes], object]:
         """Start the response with the request ID among its headers."""
+        record, name = self._record, self._edge.request_id_header
         try:
-            headers = self._note_start(status, headers)
+            record.status = int(status[:3])
+            record.first_byte_seconds = perf_counter() - record.started
+            kept = []
+            for pair in headers:
+                lowered = pair[0].lower()
+                if lowered == "content-length" and pair[1].isdigit():
+                    self._length = int(pair[1])
+                if lowered != name:
+                    kept.append(pair)
+            kept.append((name, record.request_id))
+            headers = kept
         except Exception as error:
             self._edge.recorder.failed("WSGIMonitoringMiddleware.start_response", error)
         write = self._start_response(status, headers, *exc_info)
 
         def observed_write(data: bytes) -> object:
-            self._record.bytes_sent += len(data)
+            record.bytes_sent += len(data)
             return write(data)
 
         return observed_write
@@ -101,12 +109,12 @@ class _Response:
         record = self._record
         if record.status and type(body) in (list, tuple):
             record.bytes_sent += sum(map(len, body))
-            self._complete()
+            self._finish()
             return body
         wrapper = self._environ.get("wsgi.file_wrapper")
         if wrapper is not None and isinstance(wrapper, type) and isinstance(body, wrapper):
             record.bytes_sent += max(self._length, 0)
-            self._complete()
+            self._finish()
             return body
         self._body = body
         return self
@@ -122,7 +130,7 @@ class _Response:
                 self._iterator = iter(self._body)
             chunk = next(self._iterator)
         except StopIteration:
-            self._complete()
+            self._finish()
             raise
         except BaseException as error:
             self.end_with(error)
@@ -131,7 +139,7 @@ class _Response:
             reset(current_record, token)
         record.bytes_sent += len(chunk)
         if record.bytes_sent == self._length:
-            self._complete()
+            self._finish()
         return chunk
 
     def close(self) -> None:
@@ -147,7 +155,7 @@ class _Response:
         finally:
             reset(current_record, token)
             if self._iterator is None and self._has_no_body():
-                self._complete()
+                self._finish()
             self._finish("aborted")
 
     def end_with(self, error: BaseException) -> None:
@@ -167,28 +175,11 @@ class _Response:
         record.status = record.status or 500
         self._finish("error_after_start" if started else "server_error")
 
-    def _note_start(self, status: str, headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
-        record, name = self._record, self._edge.request_id_header
-        record.status = int(status[:3])
-        record.first_byte_seconds = perf_counter() - record.started
-        kept = []
-        for pair in headers:
-            lowered = pair[0].lower()
-            if lowered == "content-length" and pair[1].isdigit():
-                self._length = int(pair[1])
-            if lowered != name:
-                kept.append(pair)
-        kept.append((name, record.request_id))
-        return kept
-
     def _has_no_body(self) -> bool:
         """Say whether a server may skip the body without cutting the response short."""
         return self._record.method == "HEAD" or self._record.status in (204, 304)
 
-    def _complete(self) -> None:
-        self._finish("")
-
-    def _finish(self, outcome: str) -> None:
+    def _finish(self, outcome: str = "") -> None:
         record = self._record
         if record.finished:
             return
@@ -199,23 +190,26 @@ class _Response:
 
 
 def _begin(edge: Edge, environ: Environ) -> RequestRecord:
-    headers = {name: environ[key] for key, name in edge.policy.wsgi_names.items() if key in environ}
+    headers: dict[str, str] | None = None
+    for key, name in edge.policy.wsgi_names.items():
+        if key in environ:
+            if headers is None:
+                headers = {}
+            headers[name] = environ[key]
     record = edge.policy.new_record(headers, environ.get("REMOTE_ADDR"))
-    _describe(record, environ)
+    record.method = METHODS.get(environ.get("REQUEST_METHOD", "GET"), OTHER_METHOD)
+    record.path = environ.get("PATH_INFO", "")
+    record.started = perf_counter()
     environ["monitoring.request_id"] = record.request_id
     environ[RECORD_KEY] = record
     return record
 
 
-def _describe(record: RequestRecord, environ: Environ) -> None:
+def _refuse(edge: Edge, environ: Environ, start_response: StartResponse, reason: str) -> Iterable[bytes]:
+    record = edge.policy.new_record(None, None)
     record.method = METHODS.get(environ.get("REQUEST_METHOD", "GET"), OTHER_METHOD)
     record.path = environ.get("PATH_INFO", "")
     record.started = perf_counter()
-
-
-def _refuse(edge: Edge, environ: Environ, start_response: StartResponse, reason: str) -> Iterable[bytes]:
-    record = edge.policy.new_record(None, None)
-    _describe(record, environ)
     edge.change_active(record.method, 1.0)
     response = _Response(edge, record, environ, start_response)
     body = reason.encode()
@@ -238,8 +232,3 @@ def _werkzeug_route(environ: Environ) -> str:
     """Return the matched rule that Werkzeug's request holds (Flask, and whatever else is built on it)."""
     rule = getattr(environ.get("werkzeug.request"), "url_rule", None)
     return getattr(rule, "rule", "")
-
-
-def _iterable(body: Any) -> Iterable[bytes]:
-    iterable: Iterable[bytes] = body
-    return iterable

@@ -1,0 +1,89 @@
+"""The log writer: direct at first, then queued, bounded, and never raising."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from monitoring.log_writer import LogWriter
+
+
+def _lines(path: Path) -> list[bytes]:
+    return path.read_bytes().splitlines()
+
+
+def test_lines_are_written_at_once_until_the_process_serves_requests(tmp_path: Path) -> None:
+    """A script or a preloading master gets no thread, and its lines are on disk when the call returns."""
+    writer = LogWriter(str(tmp_path / "log"))
+    writer.write(b"one\n")
+    assert _lines(tmp_path / "log") == [b"one"]
+    assert not writer.queues
+
+
+def test_every_queued_line_is_on_disk_after_close(tmp_path: Path) -> None:
+    """Nothing waits for ever, and the order is kept."""
+    writer = LogWriter(str(tmp_path / "log"), flush_seconds=60)
+    writer.start_queue()
+    for number in range(1000):
+        writer.write(b"%d\n" % number)
+    writer.close()
+    assert _lines(tmp_path / "log") == [b"%d" % number for number in range(1000)]
+
+
+def test_past_the_bound_lines_are_dropped_and_counted_errors_last(tmp_path: Path) -> None:
+    """A stalled destination costs bounded memory; errors have a reserve of their own."""
+    dropped: list[tuple[str, int]] = []
+    writer = LogWriter(str(tmp_path / "log"), queue_bytes=100, flush_seconds=60, on_dropped=lambda *drop: dropped.append(drop))
+    writer.queues = True  # queue without the thread that would drain it
+    for _ in range(5):
+        writer.write(b"x" * 50)
+    assert dropped == [("queue_full", 1)] * 2
+    for _ in range(5):
+        writer.write(b"e" * 50, urgent=True)
+    assert dropped == [("queue_full", 1)] * 6
+    writer.flush()
+    assert (tmp_path / "log").read_bytes() == b"x" * 150 + b"e" * 50
+
+
+def test_a_destination_that_cannot_be_written_is_counted_and_said_once(tmp_path: Path, capfd: object) -> None:
+    """A full disk or a missing folder never raises into the app."""
+    dropped: list[tuple[str, int]] = []
+    (tmp_path / "file").write_text("")
+    writer = LogWriter(str(tmp_path / "file" / "log"), on_dropped=lambda *drop: dropped.append(drop))
+    writer.write(b"one\n")
+    writer.write(b"two\n")
+    assert dropped == [("write_failed", 1)] * 2
+    said = capfd.readouterr().err  # type: ignore[attr-defined]
+    assert said.count("monitoring cannot write log lines") == 1
+
+
+def _write_in_child(writer: LogWriter) -> None:
+    writer.start_queue()
+    writer.write(b"child\n")
+
+
+def test_a_forked_child_writes_its_own_lines_and_not_its_parents(tmp_path: Path) -> None:
+    """What waited in the parent at the fork is written once, by the parent; the child starts a thread of its own."""
+    writer = LogWriter(str(tmp_path / "log"), flush_seconds=60)
+    writer.start_queue()
+    writer.write(b"parent\n")
+    child = multiprocessing.get_context("fork").Process(target=_write_in_child, args=(writer,))
+    child.start()
+    child.join()
+    writer.close()
+    assert sorted(_lines(tmp_path / "log")) == [b"child", b"parent"]
+
+
+def test_lines_that_wait_are_written_when_the_process_ends(tmp_path: Path) -> None:
+    """An exit flushes, whatever the flush interval."""
+    program = (
+        "from monitoring.log_writer import LogWriter\n"
+        f"writer = LogWriter({str(tmp_path / 'log')!r}, flush_seconds=60)\n"
+        "writer.start_queue()\n"
+        "writer.write(b'last words\\n')\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, env=os.environ)
+    assert _lines(tmp_path / "log") == [b"last words"]

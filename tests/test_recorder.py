@@ -1,0 +1,71 @@
+"""The recorder: one choke point that guards, mutes and counts."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+
+import pytest
+
+from monitoring.context import muted
+from monitoring.observation import Kind, Observation
+from monitoring.recorder import Fold, NullRecorder, Recorder
+from monitoring.testing import MemorySink
+
+
+class BrokenSink:
+    def folds(self) -> Mapping[Kind, Fold]:
+        return {"span": self.fold}
+
+    def fold(self, observation: Observation) -> None:
+        raise RuntimeError("broken sink")
+
+
+SPAN = Observation("span", "work", "ok", 0.1)
+
+
+def test_an_observation_reaches_every_sink_that_wants_its_kind() -> None:
+    """Sinks are independent of each other."""
+    first, second = MemorySink(), MemorySink()
+    Recorder([first, second]).record(SPAN)
+    assert first.observations == second.observations == [SPAN]
+
+
+def test_a_broken_sink_breaks_neither_the_caller_nor_the_other_sinks() -> None:
+    """A failure is counted by its part, and the next sink still gets the observation."""
+    counted: list[str] = []
+    memory = MemorySink()
+    recorder = Recorder([BrokenSink(), memory], count_failure=counted.append)
+    recorder.record(SPAN)
+    assert memory.observations == [SPAN]
+    assert recorder.failures == {"BrokenSink.fold: RuntimeError": 1}
+    assert counted == ["BrokenSink.fold: RuntimeError"]
+
+
+def test_the_first_failure_of_a_kind_is_logged_with_its_traceback_and_the_rest_are_counted(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A sink that fails on each request does not flood the log."""
+    recorder = Recorder([BrokenSink()])
+    with caplog.at_level(logging.ERROR, "monitoring"):
+        recorder.record(SPAN)
+        recorder.record(SPAN)
+    assert len(caplog.records) == 1
+    assert caplog.records[0].exc_info is not None
+    assert recorder.failures == {"BrokenSink.fold: RuntimeError": 2}
+
+
+def test_what_happens_while_muted_is_not_recorded() -> None:
+    """The pack's own work is invisible to its own numbers."""
+    memory = MemorySink()
+    recorder = Recorder([memory])
+    with muted():
+        recorder.record(SPAN)
+    assert memory.observations == []
+
+
+def test_the_null_recorder_records_nothing() -> None:
+    """Before configure, observations go nowhere."""
+    memory = MemorySink()
+    NullRecorder([memory]).record(SPAN)
+    assert memory.observations == []
