@@ -1,0 +1,1 @@
+"""Claims over the demo as a user starts it."""
