@@ -16,59 +16,13 @@ from contextvars import ContextVar, Token
 from types import MappingProxyType
 from typing import Any, ParamSpec, TypeVar
 
+from .observation import RequestRecord
 from .utils.ids import format_traceparent
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 _NO_FIELDS: Mapping[str, Any] = MappingProxyType({})
-
-
-class RequestRecord:
-    """What is known of one request so far: made by the middleware, completed by everything that happens inside the
-    request.
-
-    Attributes that were not set have their class default: making a record costs only what is known at its start.
-    """
-
-    request_id: str
-    trace_id: str
-    span_id: str
-    trace_flags: str = "01"
-    tracestate: str = ""
-    parent_span_id: str = ""
-    client_request_id: str = ""
-    """The caller's own ID, clipped, where it was not taken over."""
-    user_id: str = ""
-
-    method: str
-    path: str
-    route: str = ""
-    """The route's template, when a framework's seam knows it before the end."""
-    status: int = 0
-    bytes_sent: int = 0
-    started: float
-    """Monotonic clock at the start, seconds."""
-    first_byte_seconds: float = 0.0
-    exception: BaseException | None = None
-    noted: bool = False
-    """Whether something is known that most requests do not have: a user, the client's own ID, a parent span."""
-    called: bool = False
-    """Whether the request made calls that are summed below."""
-    disconnected: bool = False
-    finished: bool = False
-
-    db_calls: int = 0
-    db_seconds: float = 0.0
-    cache_hits: int = 0
-    cache_misses: int = 0
-    llm_calls: int = 0
-    llm_tokens: int = 0
-    llm_cost_usd: float = 0.0
-    error_group: str = ""
-
-    def __repr__(self) -> str:
-        return f"<RequestRecord {self.request_id} {self.method} {self.route or self.path}>"
 
 
 current_record: ContextVar[RequestRecord | None] = ContextVar("monitoring_request", default=None)

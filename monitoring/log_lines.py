@@ -10,7 +10,8 @@ from typing import Any, Final
 
 import orjson
 
-from .context import RequestRecord, bound_fields, current_record
+from .context import bound_fields, current_record
+from .observation import RequestRecord
 from .utils.exceptions import describe
 from .utils.plain import safe_repr, to_plain
 from .utils.time import utc_now

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from .cells import CellReader, CellRegistry, Declaration, Merge, Total, Totals, scale
-from .observation import Kind, Observation
+from .observation import Kind, Observation, RequestRecord
 from .recorder import Fold
 
 if TYPE_CHECKING:
@@ -243,19 +243,17 @@ class Metrics:
                 self._scalars[key] = cell
         return cell
 
-    def _fold_request(self, observation: Observation) -> None:
-        record = observation.request
-        assert record is not None
-        outcome = observation.outcome
-        error = "" if outcome in ("ok", "client_error") else _error_type(observation)
-        key = (record.method, observation.name, record.status, error)
+    def _fold_request(self, record: RequestRecord) -> None:
+        outcome = record.outcome
+        error = "" if outcome == "ok" or outcome == "client_error" else _error_type(record)
+        key = (record.method, record.route, record.status, error)
         series = self._requests.get(key)
         if series is None:
             series = self._request_series(key)
             if series is None:
                 return
         duration, first_byte, body_size = series
-        duration.observe(observation.duration_seconds)
+        duration.observe(record.duration_seconds)
         first_byte.observe(record.first_byte_seconds)
         body_size.observe(record.bytes_sent)
 

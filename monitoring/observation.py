@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Final, Literal
-
-from .context import RequestRecord
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 Kind = Literal["request", "websocket", "background", "span"]
 """What happened: a request served, a websocket's life, work after a response, a piece of the user's code."""
@@ -16,20 +13,107 @@ KINDS: Final[tuple[Kind, ...]] = ("request", "websocket", "background", "span")
 UNMATCHED: Final = "(unmatched)"
 
 
-@dataclass(slots=True)
 class Observation:
-    """One thing that happened, made when it has ended. Sinks read it; nobody changes it."""
+    """One thing that happened, handed to the sinks when it has ended. Sinks read it; nobody changes it then."""
 
     kind: Kind
     name: str
     """A template, never raw input: the route, the name given to ``observe``."""
-    outcome: str
+    outcome: str = ""
     """One word of the kind's closed set, such as ``ok`` or ``client_error``."""
-    duration_seconds: float
-    request: RequestRecord | None = None
-    """The request in which it happened."""
+    duration_seconds: float = 0.0
     exception: BaseException | None = None
     attributes: Mapping[str, Any] | None = None
+
+    def __init__(
+        self,
+        kind: Kind,
+        name: str,
+        outcome: str,
+        duration_seconds: float,
+        request: RequestRecord | None = None,
+        exception: BaseException | None = None,
+        attributes: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.kind = kind
+        self.name = name
+        self.outcome = outcome
+        self.duration_seconds = duration_seconds
+        self._request = request
+        self.exception = exception
+        self.attributes = attributes
+
+    @property
+    def request(self) -> RequestRecord | None:
+        """Return the request in which it happened; a request's own observation is that request."""
+        return self._request
+
+    def __repr__(self) -> str:
+        return f"<Observation {self.kind} {self.name!r} {self.outcome} {self.duration_seconds:.6f} s>"
+
+
+class RequestRecord(Observation):
+    """The observation of one request: the middleware makes it at the start, and everything inside adds to it.
+
+    Attributes that were not set have their class default: making a record costs only what is known at its start.
+    """
+
+    kind = "request"
+
+    request_id: str
+    trace_id: str
+    span_id: str
+    trace_flags: str = "01"
+    tracestate: str = ""
+    parent_span_id: str = ""
+    client_request_id: str = ""
+    """The caller's own ID, clipped, where it was not taken over."""
+    user_id: str = ""
+
+    method: str
+    path: str
+    route: str = ""
+    """The route's template; known at the end, or earlier where a framework's seam tells it."""
+    status: int = 0
+    bytes_sent: int = 0
+    started: float
+    """Monotonic clock at the start, seconds."""
+    first_byte_seconds: float = 0.0
+    noted: bool = False
+    """Whether something is known that most requests do not have: a user, the client's own ID, a parent span."""
+    called: bool = False
+    """Whether the request made calls that are summed below."""
+    disconnected: bool = False
+    finished: bool = False
+
+    db_calls: int = 0
+    db_seconds: float = 0.0
+    cache_hits: int = 0
+    cache_misses: int = 0
+    llm_calls: int = 0
+    llm_tokens: int = 0
+    llm_cost_usd: float = 0.0
+    error_group: str = ""
+
+    if TYPE_CHECKING:
+
+        def __init__(self) -> None: ...
+
+    else:
+        __init__ = object.__init__  # nothing to do, at the cost of nothing
+
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        """Return the route's template."""
+        return self.route
+
+    @property
+    def request(self) -> RequestRecord:
+        """Return this request."""
+        return self
+
+    def __repr__(self) -> str:
+        return f"<RequestRecord {getattr(self, 'request_id', '?')} {self.route or '?'} {self.status}>"
 
 
 def outcome_of_status(status: int) -> str:

@@ -6,12 +6,13 @@ import logging
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 from .context import is_muted
 from .observation import KINDS, Kind, Observation
 
-Fold = Callable[[Observation], None]
+Fold = Callable[[Any], None]
+"""Takes an ``Observation``; that of the kind ``request`` is a ``RequestRecord``."""
 OnFailure = Callable[[str, Exception], None]
 
 

@@ -10,12 +10,11 @@ from typing import Final
 
 import orjson
 
-from .context import RequestRecord
 from .logging_config import LEVELS, LogLines
-from .observation import UNMATCHED, Kind, Observation
+from .observation import UNMATCHED, Kind, Observation, RequestRecord
 from .recorder import Fold
 from .utils.plain import clip
-from .utils.time import utc_now
+from .utils.time import THOUSANDTHS, utc_now
 
 _LEVEL_OF: Final[Mapping[str, str]] = {
     "ok": "info",
@@ -47,34 +46,33 @@ class RequestLog:
         """Return which kinds of observation become lines."""
         return {"request": self._write_request, "websocket": self._write_other, "background": self._write_other}
 
-    def _write_request(self, observation: Observation) -> None:
+    def _write_request(self, record: RequestRecord) -> None:
         writer = self._lines.writer
         if not writer.queues:
             writer.start_queue()
-        if observation.exception is not None:
-            self._write_exception(observation)
-        level = self._written.get(observation.outcome)
+        if record.exception is not None:
+            self._write_exception(record)
+        level = self._written.get(record.outcome)
         if level is not None:
-            writer.write(self._request_line(observation, level), level == "error")
+            writer.write(self._request_line(record, level), level == "error")
 
-    def _request_line(self, observation: Observation, level: str) -> bytes:
-        """Return the line. It is put together from parts that are made once per route, which costs half of encoding a
-        dict.
+    def _request_line(self, record: RequestRecord, level: str) -> bytes:
+        """Return the line.
+
+        It is put together from parts that are made once per route, which costs half of encoding a dict.
         """
-        record = observation.request
-        assert record is not None
-        key = (record.method, observation.name, record.status, observation.outcome)
-        text = self._texts.get(key)
-        if text is None:
-            text = self._text(key, level)
+        key = (record.method, record.route, record.status, record.outcome)
+        text = self._texts.get(key) or self._text(key, level)
         calls = _calls(record) if record.called else _NO_CALLS
         extras = ""
-        if record.noted or observation.exception is not None or observation.name == UNMATCHED:
-            extras = self._extras(observation)
+        if record.noted or record.exception is not None or record.route == UNMATCHED:
+            extras = self._extras(record)
+        duration, first_byte = int(record.duration_seconds * 1e6), int(record.first_byte_seconds * 1e6)
         return (
             f'{{"timestamp":"{utc_now()}",{text},"request_id":"{record.request_id}","trace_id":"{record.trace_id}",'
-            f'"span_id":"{record.span_id}","duration_ms":{observation.duration_seconds * 1000:.3f},'
-            f'"first_byte_ms":{record.first_byte_seconds * 1000:.3f},"bytes":{record.bytes_sent},{calls}{extras}}}\n'
+            f'"span_id":"{record.span_id}","duration_ms":{duration // 1000}.{THOUSANDTHS[duration % 1000]},'
+            f'"first_byte_ms":{first_byte // 1000}.{THOUSANDTHS[first_byte % 1000]},'
+            f'"bytes":{record.bytes_sent},{calls}{extras}}}\n'
         ).encode()
 
     def _text(self, key: tuple[str, str, int, str], level: str) -> str:
@@ -87,9 +85,7 @@ class RequestLog:
         )
         return text
 
-    def _extras(self, observation: Observation) -> str:
-        record = observation.request
-        assert record is not None
+    def _extras(self, record: RequestRecord) -> str:
         extras = ""
         if record.user_id:
             extras += f',"user_id":{_quoted(record.user_id)}'
@@ -97,17 +93,17 @@ class RequestLog:
             extras += f',"client_request_id":"{record.client_request_id}"'
         if record.parent_span_id:
             extras += f',"parent_span_id":"{record.parent_span_id}"'
-        if observation.exception is not None:
-            extras += f',"error_type":{_quoted(type(observation.exception).__name__)}'
+        if record.exception is not None:
+            extras += f',"error_type":{_quoted(type(record.exception).__name__)}'
         if record.error_group:
             extras += f',"error_group":{_quoted(record.error_group)}'
-        if observation.name == UNMATCHED:
+        if record.route == UNMATCHED:
             extras += f',"path":{_quoted(record.path[:_PATH_LIMIT])}'
         return extras
 
-    def _write_exception(self, observation: Observation) -> None:
-        fields = {"method": getattr(observation.request, "method", ""), "route": observation.name}
-        self._lines.emit("error", "monitoring.error", "unhandled exception", fields, observation.exception)
+    def _write_exception(self, record: RequestRecord) -> None:
+        fields = {"method": record.method, "route": record.route}
+        self._lines.emit("error", "monitoring.error", "unhandled exception", fields, record.exception)
 
     def _write_other(self, observation: Observation) -> None:
         fields = {

@@ -17,8 +17,8 @@ PACKAGE = ROOT / "monitoring"
 
 LAYERS = [
     {"utils", "config"},
-    {"context"},
     {"observation"},
+    {"context"},
     {"recorder", "cells"},
     {"log_writer", "log_lines"},
     {"middleware", "metrics", "logging_config", "health_check", "spans"},  # edges, sinks and readers

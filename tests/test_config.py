@@ -39,7 +39,10 @@ def test_the_config_is_frozen() -> None:
         ({"log_level": "loud"}, "log_level must be 'debug', 'info', 'warning', 'error' or 'critical', got 'loud'."),
         ({"token": "short"}, "token must be at least 8 characters, or None, got 'short'."),
         ({"metrics_path": "metrics"}, "metrics_path must be a path such as '/metrics', or None to switch it off"),
-        ({"request_id_header": "x id"}, "request_id_header must be a header's name such as 'x-request-id', got 'x id'."),
+        (
+            {"request_id_header": "x id"},
+            "request_id_header must be a header's name such as 'x-request-id', got 'x id'.",
+        ),
         ({"max_series": 0}, "max_series must be a positive number, got 0."),
     ],
 )

@@ -36,7 +36,9 @@ def test_every_queued_line_is_on_disk_after_close(tmp_path: Path) -> None:
 def test_past_the_bound_lines_are_dropped_and_counted_errors_last(tmp_path: Path) -> None:
     """A stalled destination costs bounded memory; errors have a reserve of their own."""
     dropped: list[tuple[str, int]] = []
-    writer = LogWriter(str(tmp_path / "log"), queue_bytes=100, flush_seconds=60, on_dropped=lambda *drop: dropped.append(drop))
+    writer = LogWriter(
+        str(tmp_path / "log"), queue_bytes=100, flush_seconds=60, on_dropped=lambda *drop: dropped.append(drop)
+    )
     writer.queues = True  # queue without the thread that would drain it
     for _ in range(5):
         writer.write(b"x" * 50)

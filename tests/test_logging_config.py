@@ -19,9 +19,10 @@ from hypothesis import strategies as st
 
 import monitoring
 from monitoring import bind, configure, get_logger
-from monitoring.context import RequestRecord, current_record
+from monitoring.context import current_record
 from monitoring.log_lines import encode
 from monitoring.logging_config import StdlibBridge
+from monitoring.observation import RequestRecord
 
 Read = Callable[[], list[dict[str, Any]]]
 
@@ -41,7 +42,13 @@ def test_structlog_and_stdlib_lines_have_the_same_keys(lines: Read) -> None:
     logging.getLogger("app").info("saved", extra={"items": 3})
     one, other = lines()
     assert {**one, "timestamp": ""} == {**other, "timestamp": ""}
-    assert (one["level"], one["logger"], one["event"], one["service"], one["items"]) == ("info", "app", "saved", "tests", 3)
+    assert (one["level"], one["logger"], one["event"], one["service"], one["items"]) == (
+        "info",
+        "app",
+        "saved",
+        "tests",
+        3,
+    )
 
 
 def test_timestamps_are_rfc3339_in_utc_with_microseconds(lines: Read) -> None:
@@ -62,7 +69,12 @@ def test_a_line_of_a_request_carries_its_ids(lines: Read) -> None:
     logging.getLogger("x").warning("two")
     current_record.reset(token)
     for line in lines():
-        assert (line["request_id"], line["trace_id"], line["span_id"], line["user_id"]) == ("r" * 32, "t" * 32, "s" * 16, "ada")
+        assert (line["request_id"], line["trace_id"], line["span_id"], line["user_id"]) == (
+            "r" * 32,
+            "t" * 32,
+            "s" * 16,
+            "ada",
+        )
 
 
 def test_bound_fields_are_on_every_line_of_the_block(lines: Read) -> None:
@@ -189,7 +201,12 @@ def test_a_log_call_never_raises_and_its_line_is_never_lost(lines: Read, value: 
     assert lines()[0]["event"] == "kept"
 
 
-@given(st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary(), lambda inner: st.lists(inner) | st.dictionaries(st.text() | st.integers(), inner)))
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text() | st.integers(), inner),
+    )
+)
 def test_any_value_encodes_to_one_valid_json_line(value: object) -> None:
     """encode() is total."""
     line = encode({"event": "x", "value": value})

@@ -39,13 +39,14 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Build the wheel from a clean copy of the checkout."""
     folder = tmp_path_factory.mktemp("wheel")
     source = folder / "source"
-    ignored = ".venv .git build .monitoring *.egg-info __pycache__".split()
+    ignored = [".venv", ".git", "build", ".monitoring", "*.egg-info", "__pycache__"]
     excludes = [f"--exclude={name}" for name in ignored]
     source.mkdir()
     packed = subprocess.run(["tar", "-c", *excludes, "-C", str(ROOT), "."], check=True, capture_output=True).stdout
     subprocess.run(["tar", "-x", "-C", str(source)], check=True, input=packed)
     subprocess.run(
-        [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder), str(source)], check=True
+        [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder), str(source)],
+        check=True,
     )
     (built,) = folder.glob("*.whl")
     return built
@@ -65,7 +66,11 @@ def test_an_app_with_packages_of_the_same_names_works_with_the_wheel(wheel: Path
     subprocess.run(
         [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(site), str(wheel)], check=True
     )
-    for name, line in (("utils", "GREETING = 'hello '"), ("integrations", "NAME = 'from my '"), ("tests", "NAME = 'own packages'")):
+    for name, line in (
+        ("utils", "GREETING = 'hello '"),
+        ("integrations", "NAME = 'from my '"),
+        ("tests", "NAME = 'own packages'"),
+    ):
         (project / name).mkdir(parents=True)
         (project / name / "__init__.py").write_text(line)
     (project / "app.py").write_text(APP)

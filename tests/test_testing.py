@@ -34,7 +34,11 @@ def test_use_raises_what_the_pack_would_swallow() -> None:
         def fold(self, observation: Observation) -> None:
             raise RuntimeError("broken")
 
-    with use(Broken()), pytest.raises(AssertionError, match=r"monitoring failed in .*Broken\.fold"), monitoring.observe("x"):
+    with (
+        use(Broken()),
+        pytest.raises(AssertionError, match=r"monitoring failed in .*Broken\.fold"),
+        monitoring.observe("x"),
+    ):
         pass
 
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from asgiref.compatibility import guarantee_single_callable
 
-from ..context import RequestRecord, current_record, reset
-from ..observation import Observation, outcome_of_status
+from ..context import current_record, reset
+from ..observation import Observation, RequestRecord, outcome_of_status
 from .edge import RECORD_KEY, ASGIApp, Edge, HasEdge, current_edge, mark
 from .inbound import InvalidRequestId
 from .methods import METHODS, OTHER_METHOD
@@ -190,12 +190,14 @@ def _begin(edge: Edge, scope: Scope) -> RequestRecord:
 
 def _with_request_id(message: Message, edge: Edge, record: RequestRecord) -> Message:
     name = edge.request_id_header_bytes
-    headers = [*message.get("headers", ()), (name, record.request_id.encode())]
-    for pair in headers[:-1]:
-        if pair[0] == name:
-            headers = [*(pair for pair in headers[:-1] if pair[0] != name), headers[-1]]
+    headers = message.get("headers", ())
+    for pair in headers:
+        if pair[0] == name:  # the app's own is replaced, not joined
+            headers = [pair for pair in headers if pair[0] != name]
             break
-    return {**message, "headers": headers}
+    message = dict(message)
+    message["headers"] = [*headers, (name, record.request_id.encode())]
+    return message
 
 
 def _below(scope: Scope, prefix: str) -> Scope:

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import Any, Protocol
 
-from ..context import RequestRecord
-from ..observation import UNMATCHED, Observation, outcome_of_status
+from ..observation import UNMATCHED, Observation, RequestRecord, outcome_of_status
 from ..recorder import Recorder
 from .inbound import InboundPolicy
 
@@ -67,16 +66,16 @@ class Edge:
         """
         if record.finished:
             return
-        duration = perf_counter() - record.started
+        record.duration_seconds = perf_counter() - record.started
         record.finished = True
-        record.route = route = route or UNMATCHED
-        status = record.status
+        record.route = route or UNMATCHED
         if not outcome:
-            outcome = "ok" if status < 400 else outcome_of_status(status)
-            if status >= 500:
+            outcome = "ok" if record.status < 400 else outcome_of_status(record.status)
+            if outcome == "server_error":
                 _note_handled_exception(record)
+        record.outcome = outcome
         self.change_active(record.method, -1.0)
-        self.recorder.record(Observation("request", route, outcome, duration, record, record.exception))
+        self.recorder.record(record)
 
     def report_background(self, record: RequestRecord, error: BaseException) -> None:
         """Report work that failed after its response was complete."""

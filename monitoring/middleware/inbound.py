@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from ..config import Config
-from ..context import RequestRecord
+from ..observation import RequestRecord
 from ..utils.ids import CLIENT_ID_LIMIT, clipped, inbound_id, is_request_id, new_ids, parse_traceparent
 
 _WARN_EVERY_SECONDS: Final = 60.0

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterable, Iterator, MutableMapping
 from time import perf_counter
 from typing import Any
 
-from ..context import RequestRecord, current_record, reset
+from ..context import current_record, reset
+from ..observation import RequestRecord
 from .edge import RECORD_KEY, Edge, HasEdge, WSGIApp, current_edge, mark
 from .inbound import InvalidRequestId
 from .methods import METHODS, OTHER_METHOD
@@ -34,20 +35,25 @@ class WSGIMonitoringMiddleware:
         """Serve one request."""
         edge = current_edge() if self._monitoring is None else self._monitoring.edge
         if edge is None or RECORD_KEY in environ:
-            return self.app(environ, start_response)
+            return self._pass_through(environ, start_response)
         path = environ.get("PATH_INFO", "")
         if path.startswith(edge.prefixes):
             own = edge.own_app(path)
             if own is not None:
-                return own[1].wsgi(_below(environ, own[0]), start_response)
+                body: Iterable[bytes] = own[1].wsgi(_below(environ, own[0]), start_response)
+                return body
         try:
             record = _begin(edge, environ)
         except InvalidRequestId as refusal:
             return _refuse(edge, environ, start_response, str(refusal))
         except Exception as error:
             edge.recorder.failed("WSGIMonitoringMiddleware", error)
-            return self.app(environ, start_response)
+            return self._pass_through(environ, start_response)
         return self._serve(edge, record, environ, start_response)
+
+    def _pass_through(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        body: Iterable[bytes] = self.app(environ, start_response)
+        return body
 
     def _serve(
         self, edge: Edge, record: RequestRecord, environ: Environ, start_response: StartResponse
