@@ -67,4 +67,4 @@ def _values(scope: Scope, wanted: bytes) -> Iterable[bytes]:
 
 def _without_port(host: str) -> str:
     name, colon, port = host.rpartition(":")
-    return name if colon and port.isdigit() else host
+    return (name if colon and port.isdigit() else host).lower()

@@ -6,6 +6,7 @@ much; what the app registered with prometheus_client itself is written by that l
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
@@ -27,13 +28,16 @@ OPENMETRICS: Final = "application/openmetrics-text; version=1.0.0; charset=utf-8
 _EOF: Final = b"# EOF\n"
 _SERIES_REMEMBERED: Final = 50_000
 _ESCAPES: Final = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
-_OWN_PROCESS_PREFIX: Final = "process_"
+_WRITTEN_PER_WORKER: Final = frozenset(
+    {"process_cpu_seconds", "process_resident_memory_bytes", "process_open_fds", "process_start_time_seconds"}
+)
+"""Families of the library that describe one process: they are written here, for all of them."""
 
 
 def wants_openmetrics(accept: str) -> bool:
     """Say whether an ``Accept`` header prefers OpenMetrics to the classic text format."""
     weights = {"application/openmetrics-text": 0.0, "text/plain": 0.0}
-    for part in accept.split(","):
+    for part in accept.lower().split(","):
         media, *parameters = (piece.strip() for piece in part.split(";"))
         if media in weights:
             weights[media] = max(weights[media], _weight(parameters))
@@ -44,7 +48,8 @@ class Exposition:
     """Writes totals as text. Thread-safe under the GIL: the remembered strings are only ever the same."""
 
     def __init__(self) -> None:
-        self._prefixes: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+        self._foreign_failed = False
+        self._prefixes: dict[tuple[str, tuple[str, ...], tuple[str, ...]], list[str]] = {}
 
     def render(self, totals: Totals, *, openmetrics: bool) -> bytes:
         """Return the exposition of the cells, of the service's processes and of prometheus_client's own registry."""
@@ -52,10 +57,19 @@ class Exposition:
         for name in sorted(totals.metrics):
             self._write(lines, totals.metrics[name], openmetrics)
         workers = [header.pid for header in totals.living]
-        foreign = _render_foreign(len(workers) > 1, openmetrics)
+        foreign = self._render_foreign(len(workers) > 1, openmetrics)
         processes = _render_families(_process_families(workers), openmetrics)
         end = _EOF if openmetrics else b""
         return "".join(lines).encode() + processes + foreign + end
+
+    def _render_foreign(self, several_workers: bool, openmetrics: bool) -> bytes:
+        try:
+            return _render_foreign(several_workers, openmetrics)
+        except Exception as error:
+            if not self._foreign_failed:
+                self._foreign_failed = True
+                logging.getLogger("monitoring").error("a collector of the app's own failed at a scrape", exc_info=error)
+            return b""
 
     def _write(self, lines: list[str], metric: MetricTotals, openmetrics: bool) -> None:
         declaration = metric.declaration
@@ -73,7 +87,7 @@ class Exposition:
                 lines.append(f"{prefixes[0]}{total.value!r}\n")
 
     def _prefixes_of(self, declaration: Declaration, values: tuple[str, ...]) -> list[str]:
-        key = (declaration.name, values)
+        key = (declaration.name, declaration.labels, values)
         prefixes = self._prefixes.get(key)
         if prefixes is None:
             if len(self._prefixes) >= _SERIES_REMEMBERED:
@@ -181,7 +195,7 @@ def _render_foreign(several_workers: bool, openmetrics: bool) -> bytes:
     else:
         families = REGISTRY.collect()
     label = {"worker": str(os.getpid())} if several_workers and "PROMETHEUS_MULTIPROC_DIR" not in os.environ else {}
-    kept = (_labelled(family, label) for family in families if not family.name.startswith(_OWN_PROCESS_PREFIX))
+    kept = (_labelled(family, label) for family in families if family.name not in _WRITTEN_PER_WORKER)
     return _render_families(kept, openmetrics)
 
 

@@ -162,6 +162,11 @@ class Metrics:
         Raise MetricError for a name that cannot be exposed or that stands for another metric.
         """
         _check(declaration)
+        name, family = declaration.name, declaration.name.removesuffix("_total")
+        if name in _OWN_NAMES or name.startswith("monitoring_"):
+            raise MetricError(f"{name} is the name of a metric of the pack itself; choose another name.")
+        if any(family == other.removesuffix("_total") for other in self._declared if other != name):
+            raise MetricError(f"{name} and another metric are both {family} in OpenMetrics; choose another name.")
         known = self._declared.setdefault(declaration.name, declaration)
         if known != declaration:
             raise MetricError(f"The metric {declaration.name} is declared already, as {known}; choose another name.")
@@ -375,12 +380,12 @@ class Histogram(_Metric):
 
 def counter_declaration(name: str, help: str, labels: Sequence[str] = ()) -> Declaration:
     """Return the declaration of a counter."""
-    return Declaration(name=name, kind="counter", help=help, labels=tuple(labels))
+    return Declaration(name=name, kind="counter", help=help, labels=_label_names(name, labels))
 
 
 def gauge_declaration(name: str, help: str, labels: Sequence[str] = (), merge: Merge = "sum") -> Declaration:
     """Return the declaration of a gauge."""
-    return Declaration(name=name, kind="gauge", help=help, labels=tuple(labels), merge=merge)
+    return Declaration(name=name, kind="gauge", help=help, labels=_label_names(name, labels), merge=merge)
 
 
 def histogram_declaration(
@@ -392,7 +397,11 @@ def histogram_declaration(
     unit = "seconds" if name.endswith("_seconds") else "quantity"
     default = scale.HTTP_SECONDS if unit == "seconds" else scale.TOKENS
     le = default if buckets is None else tuple(sorted({float(bound) for bound in buckets} - {float("inf")}))
-    return Declaration(name=name, kind="histogram", help=help, labels=tuple(labels), unit=unit, le=le)
+    return Declaration(name=name, kind="histogram", help=help, labels=_label_names(name, labels), unit=unit, le=le)
+
+
+_OWN_NAMES: Final = frozenset(value.name for value in list(globals().values()) if isinstance(value, Declaration))
+_HELP_LIMIT: Final = 2000
 
 
 def _check(declaration: Declaration) -> None:
@@ -403,6 +412,12 @@ def _check(declaration: Declaration) -> None:
         )
     if not declaration.help.strip():
         raise MetricError(f"{name} needs a help text: one sentence for whoever meets it in Prometheus.")
+    if len(declaration.help) > _HELP_LIMIT:
+        raise MetricError(f"The help of {name} has {len(declaration.help)} characters; give at most {_HELP_LIMIT}.")
+    if len(set(declaration.labels)) != len(declaration.labels):
+        raise MetricError(f"{name} has a label twice, got {declaration.labels}; give each label once.")
+    if any(bound != bound for bound in declaration.le):
+        raise MetricError(f"{name} cannot have NaN among its buckets, got {declaration.le}; leave it out.")
     if declaration.kind == "counter" and not name.endswith("_total"):
         raise MetricError(f"A counter's name ends in '_total', got {name!r}; call it {name + '_total'!r}.")
     if declaration.kind != "counter" and name.endswith(("_total", "_count", "_sum", "_bucket")):
@@ -412,6 +427,12 @@ def _check(declaration: Declaration) -> None:
     for label in declaration.labels:
         if not _LABEL.fullmatch(label) or label == "le":
             raise MetricError(f"{name} cannot have the label {label!r}; use letters, digits and '_', not 'le'.")
+
+
+def _label_names(name: str, labels: Sequence[str]) -> tuple[str, ...]:
+    if isinstance(labels, str):
+        raise MetricError(f"The labels of {name} are a sequence, got the text {labels!r}; write ({labels!r},).")
+    return tuple(labels)
 
 
 def _snapshot(declaration: Declaration, series: Mapping[tuple[str, ...], Total]) -> MetricSnapshot:

@@ -60,7 +60,10 @@ class Recorder:
         """Count a failure of the pack; the first of each kind is logged with its traceback."""
         kind = f"{part}: {type(error).__name__}"
         self.failures[kind] = self.failures.get(kind, 0) + 1
-        self._count_failure(kind)
+        try:
+            self._count_failure(kind)
+        except Exception as uncounted:
+            error.add_note(f"It is not counted in the metrics: {uncounted!r}")
         self._on_failure(kind, error)
 
     def _log_first(self, kind: str, error: Exception) -> None:

@@ -50,7 +50,7 @@ class RequestLog:
         writer = self._lines.writer
         if not writer.queues:
             writer.start_queue()
-        if record.exception is not None:
+        if record.exception is not None and "server_error" in self._written:
             self._write_exception(record)
         level = self._written.get(record.outcome)
         if level is not None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
-from random import getrandbits
+from random import Random
 from typing import Final, NamedTuple
 
 REQUEST_ID_LIMIT: Final = 128
@@ -15,6 +16,18 @@ _TRACEPARENT: Final = re.compile(
     r"(?P<version>[0-9a-f]{2})-(?P<trace>[0-9a-f]{32})-(?P<parent>[0-9a-f]{16})-(?P<flags>[0-9a-f]{2})(?P<rest>-.*)?"
 )
 _AMAZON_ROOT: Final = re.compile(r"(?:^|;)\s*Root=([A-Za-z0-9.-]+)")
+_SENDABLE: Final = re.compile(r"[\x20-\x7e]*")
+_TRACESTATE_LIMIT: Final = 512
+_KNOWN_FLAGS: Final = 0x03
+"""Sampled and random: what the W3C has defined of the flags."""
+
+_random = Random()
+"""The pack's own: an app that seeds ``random`` neither repeats our IDs nor finds its numbers changed by them."""
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_random.seed)
+
+_getrandbits = _random.getrandbits
 _NOT_ALLOWED: Final = re.compile(r"[^A-Za-z0-9._-]")
 
 
@@ -28,7 +41,7 @@ class TraceParent(NamedTuple):
 
 def new_ids() -> tuple[str, str]:
     """Return a fresh request ID (32 hex digits, valid as a trace ID) and a span ID (16 hex digits)."""
-    digits = getrandbits(192).to_bytes(24, "big").hex()
+    digits = _getrandbits(192).to_bytes(24, "big").hex()
     return digits[:32], digits[32:]
 
 
@@ -37,7 +50,7 @@ def is_request_id(value: str) -> bool:
     return _REQUEST_ID.fullmatch(value) is not None
 
 
-def inbound_id(header: str, value: str) -> str:
+def inbound_id(header: str, value: str) -> str | None:
     """Return the ID that a header carries: the trace of ``traceparent``, the root of ``x-amzn-trace-id``, else the
     value itself.
     """
@@ -45,7 +58,7 @@ def inbound_id(header: str, value: str) -> str:
         return value
     if header == "traceparent":
         parent = parse_traceparent(value)
-        return parent.trace_id if parent else value
+        return parent.trace_id if parent else None
     root = _AMAZON_ROOT.search(value)
     return root[1] if root else value
 
@@ -64,7 +77,16 @@ def parse_traceparent(value: str) -> TraceParent | None:
         return None
     if set(match["trace"]) == {"0"} or set(match["parent"]) == {"0"}:
         return None
-    return TraceParent(match["trace"], match["parent"], match["flags"])
+    return TraceParent(match["trace"], match["parent"], f"{int(match['flags'], 16) & _KNOWN_FLAGS:02x}")
+
+
+def sendable_tracestate(value: str) -> str:
+    """Return the members of a ``tracestate`` header that may go on: whole ones, 512 characters, "" for a broken one."""
+    if not _SENDABLE.fullmatch(value):
+        return ""
+    if len(value) <= _TRACESTATE_LIMIT:
+        return value
+    return value[: _TRACESTATE_LIMIT + 1].rpartition(",")[0]
 
 
 def format_traceparent(trace_id: str, span_id: str, flags: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final, Protocol, cast
 
 from monitoring.middleware import Edge
@@ -42,8 +42,14 @@ def install_into(app: Any, settings: Mapping[str, Any]) -> Monitoring:
     monitoring = configure(**settings)
     integration.install(app, monitoring)
     vars(app)[_INSTALLED] = monitoring
-    if monitoring.edge is not None:
-        _step_aside(monitoring.edge, lambda: integration.owned_paths(app))
+    edge = monitoring.edge
+    if edge is not None:
+
+        def settle() -> None:
+            _step_aside(edge, integration.owned_paths(app))
+
+        settle()
+        edge.settle = settle
     return monitoring
 
 
@@ -59,9 +65,9 @@ def _integration_for(app: Any) -> WebIntegration:
     )
 
 
-def _step_aside(edge: Edge, owned_paths: Callable[[], Iterable[str]]) -> None:
+def _step_aside(edge: Edge, owned_paths: Iterable[str]) -> None:
     """Leave the prefixes that the app owns to the app, and say so."""
-    owned = list(owned_paths())
+    owned = list(owned_paths)
     for prefix in edge.prefixes:
         if any(path == prefix or path.startswith(prefix + "/") for path in owned):
             edge.step_aside(prefix)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from monitoring.context import current_record
@@ -17,6 +17,8 @@ from monitoring.middleware.edge import mark
 from monitoring.monitor import Monitoring
 
 _OUTERMOST = "_monitoring_outermost"
+_originals: dict[type[Any], Any] = {}
+"""The call of each patched class as it was."""
 
 
 def install(app: Any, monitoring: Monitoring) -> None:
@@ -25,7 +27,7 @@ def install(app: Any, monitoring: Monitoring) -> None:
     from django.core.signals import got_request_exception
 
     is_asgi = isinstance(app, ASGIHandler)
-    _patch_call(type(app))
+    _patch_call(type(app), is_asgi=is_asgi)
     handler = _Handler(app)
     outermost = (
         MonitoringMiddleware(handler.asgi, monitoring)
@@ -38,10 +40,19 @@ def install(app: Any, monitoring: Monitoring) -> None:
 
 
 def owned_paths(app: Any) -> Iterator[str]:
-    """Yield the top-level routes of the URL configuration."""
+    """Yield the routes of the URL configuration, as far as they are written without parameters."""
     from django.urls import get_resolver
 
-    return ("/" + str(pattern.pattern).lstrip("^") for pattern in get_resolver().url_patterns)
+    yield from _paths(get_resolver().url_patterns, "/")
+
+
+def _paths(patterns: Iterable[Any], prefix: str) -> Iterator[str]:
+    for pattern in patterns:
+        path = prefix + str(pattern.pattern).lstrip("^").rstrip("$")
+        if hasattr(pattern, "url_patterns"):
+            yield from _paths(pattern.url_patterns, path)
+        else:
+            yield path
 
 
 class _Handler:
@@ -49,7 +60,7 @@ class _Handler:
 
     def __init__(self, app: Any) -> None:
         self._app = app
-        self._call = vars(type(app))["__call__"].__wrapped__
+        self._call = _originals[type(app)]
 
     def wsgi(self, environ: Any, start_response: Any) -> Any:
         """Call the WSGI handler."""
@@ -60,15 +71,27 @@ class _Handler:
         return await self._call(self._app, scope, receive, send)
 
 
-def _patch_call(kind: type[Any]) -> None:
-    original = kind.__call__
-    if hasattr(original, "__wrapped__"):
+def _patch_call(kind: type[Any], *, is_asgi: bool) -> None:
+    """Let calls of this class go through the middleware of an instance that has one; a subclass's are left alone."""
+    if kind in _originals:
         return
+    original = _originals[kind] = kind.__call__
 
-    @functools.wraps(original)
-    def call(self: Any, *args: Any) -> Any:
-        outermost = vars(self).get(_OUTERMOST)
-        return original(self, *args) if outermost is None else outermost(*args)
+    def target(self: Any) -> Any:
+        outermost = vars(self).get(_OUTERMOST) if type(self) is kind else None
+        return functools.partial(original, self) if outermost is None else outermost
+
+    if is_asgi:
+
+        @functools.wraps(original)
+        async def call(self: Any, *args: Any) -> Any:
+            return await target(self)(*args)
+
+    else:
+
+        @functools.wraps(original)
+        def call(self: Any, *args: Any) -> Any:
+            return target(self)(*args)
 
     kind.__call__ = call
 

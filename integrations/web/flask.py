@@ -25,7 +25,10 @@ def owned_paths(app: Any) -> Iterator[str]:
 
 
 def _note_exception(sender: Any, exception: BaseException, **_: Any) -> None:
+    from flask import request
+
     record = current_record.get()
     if record is not None:
         record.exception = exception
+        record.route = record.route or str(getattr(request.url_rule, "rule", ""))
         mark(exception, record)

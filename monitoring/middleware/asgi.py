@@ -9,10 +9,10 @@ from typing import Any
 
 from asgiref.compatibility import guarantee_single_callable
 
-from ..context import current_record, reset
-from ..observation import Observation, RequestRecord, outcome_of_status
-from .edge import RECORD_KEY, ASGIApp, Edge, HasEdge, current_edge, mark
-from .inbound import InvalidRequestId
+from ..context import current_record
+from ..observation import UNMATCHED, Observation, RequestRecord, outcome_of_status
+from .edge import CLIENT_CLOSED, RECORD_KEY, ASGIApp, Edge, HasEdge, current_edge, is_client_gone, mark
+from .inbound import InvalidRequestId, add_repeated
 from .methods import METHODS, OTHER_METHOD
 from .routes import RouteTemplates
 
@@ -21,22 +21,19 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
-CLIENT_CLOSED = 499
-"""Status of a request that ended before its response started, without an error of the app."""
-
 
 class MonitoringMiddleware:
     """Observe an ASGI app: request IDs, context, and one observation per request. Pure ASGI; bodies are never read.
 
     ``monitoring`` is by default the process's current one at the time of each request. Inside another
     MonitoringMiddleware this one passes everything through; so it does for lifespan and unknown scopes. ASGI 2
-    double callables are accepted.
+    double callables are accepted. ``routes_of`` is the app whose routes are named, where middlewares hide it.
     """
 
-    def __init__(self, app: ASGIApp, monitoring: HasEdge | None = None) -> None:
+    def __init__(self, app: ASGIApp, monitoring: HasEdge | None = None, *, routes_of: Any = None) -> None:
         self.app: ASGIApp = guarantee_single_callable(app)  # type: ignore[no-untyped-call]
         self._monitoring = monitoring
-        self._routes = RouteTemplates(app)
+        self._routes = RouteTemplates(app if routes_of is None else routes_of)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
@@ -76,7 +73,7 @@ class MonitoringMiddleware:
                 kind = message["type"]
                 if kind == "http.response.body":
                     record.bytes_sent += len(message.get("body", b""))
-                    if not message.get("more_body"):
+                    if not message.get("more_body") and record.status:
                         edge.finish(record, record.route or routes_of(scope))
                 elif kind == "http.response.start":
                     record.status = message["status"]
@@ -88,6 +85,8 @@ class MonitoringMiddleware:
                         edge.finish(record, record.route or routes_of(scope))
             except Exception as error:
                 edge.recorder.failed("MonitoringMiddleware.send", error)
+                if _is_last(message):
+                    edge.finish(record, "")
             return send(message)
 
         async def observed_receive() -> Message:
@@ -96,7 +95,6 @@ class MonitoringMiddleware:
                 record.disconnected = True
             return message
 
-        edge.change_active(record.method, 1.0)
         token = current_record.set(record)
         try:
             await self.app(scope, observed_receive, observed_send)
@@ -118,19 +116,30 @@ class MonitoringMiddleware:
                 edge.report_background(record, error)
         elif not isinstance(error, Exception):
             self._end_early(edge, record, scope, "cancelled" if _is_cancellation(error) else "aborted")
-        elif record.disconnected and type(error).__name__ == "ClientDisconnect":
+        elif is_client_gone(error):
             self._end_early(edge, record, scope, "client_disconnected")
         else:
             record.exception = error
             mark(error, record)
             if record.status:
-                edge.finish(record, record.route or self._routes.of(scope), "error_after_start")
-            else:
+                edge.finish(record, self._route(edge, record, scope), "error_after_start")
+                return
+            try:
                 await _send_plain(send, 500, "Internal Server Error")
+            except Exception:  # nobody is there to get it; the error itself is raised on
+                record.status = 500
+            edge.finish(record, self._route(edge, record, scope))
 
     def _end_early(self, edge: Edge, record: RequestRecord, scope: Scope, outcome: str) -> None:
         record.status = record.status or CLIENT_CLOSED
-        edge.finish(record, record.route or self._routes.of(scope), outcome)
+        edge.finish(record, self._route(edge, record, scope), outcome)
+
+    def _route(self, edge: Edge, record: RequestRecord, scope: Scope) -> str:
+        try:
+            return record.route or self._routes.of(scope)
+        except Exception as error:
+            edge.recorder.failed("RouteTemplates", error)
+            return ""
 
     async def _serve_websocket(
         self, edge: Edge, record: RequestRecord, scope: Scope, receive: Receive, send: Send
@@ -152,15 +161,19 @@ class MonitoringMiddleware:
         try:
             await self.app(scope, receive, observed_send)
         except BaseException as error:
-            outcome = "server_error" if isinstance(error, Exception) else "cancelled"
-            if isinstance(error, Exception):
+            if type(error).__name__ == "WebSocketDisconnect":
+                outcome = "client_disconnected"
+            elif isinstance(error, Exception):
+                outcome = "server_error"
                 record.exception = error
                 mark(error, record)
+            else:
+                outcome = "cancelled"
             raise
         finally:
-            reset(current_record, token)
+            current_record.reset(token)
             record.finished = True
-            record.route = record.route or self._routes.of(scope) or "(unmatched)"
+            record.route = self._route(edge, record, scope) or UNMATCHED
             outcome = outcome or outcome_of_status(record.status)
             duration = perf_counter() - record.started
             edge.recorder.record(Observation("websocket", record.route, outcome, duration, record, record.exception))
@@ -172,9 +185,13 @@ def _begin(edge: Edge, scope: Scope) -> RequestRecord:
     headers: dict[str, str] | None = None
     for name, value in scope["headers"]:
         if name in wanted:
+            known = wanted[name]
             if headers is None:
-                headers = {}
-            headers.setdefault(wanted[name], value.decode("latin-1"))
+                headers = {known: value.decode("latin-1")}
+            elif known in headers:
+                add_repeated(headers, known, value.decode("latin-1"))
+            else:
+                headers[known] = value.decode("latin-1")
     client = scope.get("client")
     record = policy.new_record(headers, client[0] if client else None)
     record.method = METHODS.get(scope.get("method", "GET"), OTHER_METHOD)
@@ -185,18 +202,24 @@ def _begin(edge: Edge, scope: Scope) -> RequestRecord:
         state = scope["state"] = {}
     state["request_id"] = record.request_id
     scope[RECORD_KEY] = record
+    if scope["type"] == "http":
+        try:
+            edge.change_active(record.method, 1.0)
+        except Exception as error:
+            edge.recorder.failed("active requests", error)
     return record
 
 
 def _with_request_id(message: Message, edge: Edge, record: RequestRecord) -> Message:
     name = edge.request_id_header_bytes
-    headers = message.get("headers", ())
+    headers = list(message.get("headers", ()))
     for pair in headers:
-        if pair[0] == name:  # the app's own is replaced, not joined
-            headers = [pair for pair in headers if pair[0] != name]
+        if len(pair[0]) == len(name) and pair[0].lower() == name:  # the app's own is replaced, not joined
+            headers = [pair for pair in headers if pair[0].lower() != name]
             break
+    headers.append((name, record.request_id.encode()))
     message = dict(message)
-    message["headers"] = [*headers, (name, record.request_id.encode())]
+    message["headers"] = headers
     return message
 
 
@@ -232,6 +255,10 @@ def _content_length(message: Message) -> int:
         if name == b"content-length" and value.isdigit():
             return int(value)
     return 0
+
+
+def _is_last(message: Message) -> bool:
+    return message.get("type") != "http.response.start" and not message.get("more_body")
 
 
 def _is_cancellation(error: BaseException) -> bool:

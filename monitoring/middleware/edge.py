@@ -15,6 +15,9 @@ from .inbound import InboundPolicy
 ASGIApp = Callable[[Any, Any, Any], Any]
 WSGIApp = Callable[[Any, Any], Any]
 
+CLIENT_CLOSED = 499
+"""Status of a request that ended before its response started, without an error of the app."""
+
 RECORD_KEY = "monitoring.request"
 """Where a scope or environ holds the request's record; its presence says that an outer middleware already acts."""
 
@@ -45,10 +48,13 @@ class Edge:
         self.change_active = change_active
         """Raise or lower the number of requests in flight, by method."""
         self._own_apps = dict(own_apps)
+        self.settle: Callable[[], None] = lambda: None
+        """Called before an own path is answered, when all routes of the app are known: it may step aside."""
         self.prefixes = tuple(own_apps)
 
     def own_app(self, path: str) -> tuple[str, OwnApp] | None:
         """Return the prefix and sub-app that answer ``path``, if one does."""
+        self.settle()
         for prefix, app in self._own_apps.items():
             if path == prefix or path.startswith(prefix + "/"):
                 return prefix, app
@@ -69,12 +75,17 @@ class Edge:
         record.duration_seconds = perf_counter() - record.started
         record.finished = True
         record.route = route or UNMATCHED
+        if record.method == "HEAD":
+            record.bytes_sent = 0
         if not outcome:
             outcome = "ok" if record.status < 400 else outcome_of_status(record.status)
             if outcome == "server_error":
-                _note_handled_exception(record)
+                outcome = _outcome_of_handled_exception(record)
         record.outcome = outcome
-        self.change_active(record.method, -1.0)
+        try:
+            self.change_active(record.method, -1.0)
+        except Exception as error:
+            self.recorder.failed("active requests", error)
         self.recorder.record(record)
 
     def report_background(self, record: RequestRecord, error: BaseException) -> None:
@@ -83,12 +94,22 @@ class Edge:
         self.recorder.record(Observation("background", record.route, "background_error", duration, record, error))
 
 
-def _note_handled_exception(record: RequestRecord) -> None:
+def _outcome_of_handled_exception(record: RequestRecord) -> str:
     """Attach the exception being handled now: an error handler sends its response from within ``except``."""
-    error = sys.exc_info()[1]
-    if record.exception is None and error is not None:
-        record.exception = error
-        mark(error, record)
+    error = record.exception or sys.exc_info()[1]
+    if error is None:
+        return "server_error"
+    if is_client_gone(error):
+        record.status = CLIENT_CLOSED
+        return "client_disconnected"
+    record.exception = error
+    mark(error, record)
+    return "server_error"
+
+
+def is_client_gone(error: BaseException) -> bool:
+    """Say whether an exception is Starlette's way of telling that the client left."""
+    return type(error).__name__ == "ClientDisconnect"
 
 
 class HasEdge(Protocol):

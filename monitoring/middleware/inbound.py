@@ -10,7 +10,15 @@ from typing import Final
 
 from ..config import Config
 from ..observation import RequestRecord
-from ..utils.ids import CLIENT_ID_LIMIT, clipped, inbound_id, is_request_id, new_ids, parse_traceparent
+from ..utils.ids import (
+    CLIENT_ID_LIMIT,
+    clipped,
+    inbound_id,
+    is_request_id,
+    new_ids,
+    parse_traceparent,
+    sendable_tracestate,
+)
 
 _WARN_EVERY_SECONDS: Final = 60.0
 _PEERS_REMEMBERED: Final = 1024
@@ -18,6 +26,16 @@ _PEERS_REMEMBERED: Final = 1024
 
 class InvalidRequestId(Exception):
     """An inbound ID that the policy rejects; the message is for the caller."""
+
+
+def add_repeated(headers: dict[str, str], name: str, value: str) -> None:
+    """Note a header that came before: two ``traceparent`` are none, ``tracestate`` is a list, of others the first
+    counts.
+    """
+    if name == "traceparent":
+        headers[name] = ""
+    elif name == "tracestate":
+        headers[name] = f"{headers[name]},{value}"
 
 
 class InboundPolicy:
@@ -55,8 +73,8 @@ class InboundPolicy:
                 self._continue_trace(record, headers)
             for source in self.sources:
                 value = headers.get(source)
-                if value:
-                    self._take_over_id(record, source, inbound_id(source, value), peer)
+                if value and (carried := inbound_id(source, value)):
+                    self._take_over_id(record, source, carried, peer)
                     break
         return record
 
@@ -64,7 +82,7 @@ class InboundPolicy:
         parent = parse_traceparent(headers["traceparent"])
         if parent is not None:
             record.trace_id, record.parent_span_id, record.trace_flags = parent
-            record.tracestate = headers.get("tracestate", "")[:512]
+            record.tracestate = sendable_tracestate(headers.get("tracestate", ""))
             record.noted = True
 
     def _take_over_id(self, record: RequestRecord, source: str, value: str, peer: str | None) -> None:

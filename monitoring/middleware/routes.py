@@ -24,47 +24,53 @@ class RouteTemplates:
 
     def of(self, scope: MutableMapping[str, Any]) -> str:
         """Return the template of the route that served this scope, or "" when none did."""
-        route = scope.get("route")
-        if route is None:
-            template = scope.get("path_template")  # Litestar
-            return template if isinstance(template, str) else ""
+        served_by = scope.get("route")
         fastapi = scope.get("fastapi")
         if fastapi is not None:
-            route = fastapi.get("effective_route_context") or route
-        known = self._known.get(id(route))
-        if known is None or known[0] is not route:
-            known = self._learn(route)
+            served_by = fastapi.get("effective_route_context") or served_by
+        if served_by is None:
+            served_by = scope.get("endpoint")  # FastAPI leaves no more of a plain Starlette route
+            if served_by is None:
+                template = scope.get("path_template")  # Litestar
+                return template if isinstance(template, str) else ""
+        known = self._known.get(id(served_by))
+        if known is None or known[0] is not served_by:
+            known = self._learn(served_by)
         template = known[1]
-        return template if isinstance(template, str) else _by_mount(template, scope)
+        return template if isinstance(template, str) else _by_path(template, scope)
 
-    def _learn(self, route: Any) -> tuple[Any, str | list[str]]:
+    def _learn(self, served_by: Any) -> tuple[Any, str | list[str]]:
         if len(self._known) >= _REMEMBERED:
             self._known.clear()
-        own = _own_template(route)
-        candidates = [prefix + own for prefix in _prefixes_above(route, _routes_of(self._app), "")] if own else [""]
-        templates: str | list[str] = candidates if len(candidates) > 1 else (candidates or [own])[0]
-        known = self._known[id(route)] = (route, templates)
+        candidates = [template for marker, template in _walk(_routes_of(self._app), "") if marker is served_by]
+        templates = candidates if len(candidates) > 1 else (candidates or [_own_template(served_by)])[0]
+        known = self._known[id(served_by)] = (served_by, templates)
         return known
 
 
+def _walk(routes: list[Any], prefix: str) -> Iterator[tuple[Any, str]]:
+    """Yield what a scope may show of each route (itself, its endpoint, FastAPI's context of it), with its template."""
+    for route in routes:
+        contexts = getattr(route, "effective_route_contexts", None)
+        if contexts is not None:  # a router included in a FastAPI app
+            for context in contexts():
+                yield context, prefix + (context.path_format or _own_template(context.starlette_route))
+                if context.starlette_route is not None:
+                    yield from _walk([context.starlette_route], prefix)
+        elif inner := _routes_of(route):
+            yield from _walk(inner, prefix + getattr(route, "path", ""))
+        else:
+            template = prefix + _own_template(route)
+            yield route, template
+            yield getattr(route, "endpoint", None) or getattr(route, "app", None), template
+
+
 def _own_template(route: Any) -> str:
-    path = getattr(route, "path_format", None) or getattr(route, "path", "")
     if not hasattr(route, "routes"):
-        return str(path)
+        return str(getattr(route, "path_format", None) or getattr(route, "path", ""))
     if route.routes:  # a mount or router whose own routes did not match: the path is unknown to the app
         return ""
     return f"{getattr(route, 'path', '')}/{{path}}"
-
-
-def _prefixes_above(wanted: Any, routes: list[Any], prefix: str) -> Iterator[str]:
-    for route in routes:
-        if route is wanted:
-            yield prefix
-        elif hasattr(route, "effective_route_contexts"):  # a router included in a FastAPI app
-            if any(context is wanted for context in route.effective_route_contexts()):
-                yield prefix
-        elif inner := _routes_of(route):
-            yield from _prefixes_above(wanted, inner, prefix + getattr(route, "path", ""))
 
 
 def _routes_of(app: Any) -> list[Any]:
@@ -79,8 +85,8 @@ def _routes_of(app: Any) -> list[Any]:
     return []
 
 
-def _by_mount(candidates: list[str], scope: MutableMapping[str, Any]) -> str:
-    """Choose among the templates of a route that is mounted at several places: the one that this path has."""
+def _by_path(candidates: list[str], scope: MutableMapping[str, Any]) -> str:
+    """Choose among the templates of a route that stands at several places: the one that this path has."""
     path = scope["path"].removeprefix(scope.get("app_root_path", ""))
     for template in candidates:
         if re.fullmatch(_PARAMETER.sub(".+", re.escape(template)), path):

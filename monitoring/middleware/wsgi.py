@@ -59,7 +59,6 @@ class WSGIMonitoringMiddleware:
         self, edge: Edge, record: RequestRecord, environ: Environ, start_response: StartResponse
     ) -> Iterable[bytes]:
         response = _Response(edge, record, environ, start_response)
-        edge.change_active(record.method, 1.0)
         token = current_record.set(record)
         try:
             body = self.app(environ, response.start)
@@ -91,6 +90,7 @@ class _Response:
         try:
             record.status = int(status[:3])
             record.first_byte_seconds = perf_counter() - record.started
+            record.route = record.route or _werkzeug_route(self._environ)
             kept = []
             for pair in headers:
                 lowered = pair[0].lower()
@@ -117,8 +117,7 @@ class _Response:
             record.bytes_sent += sum(map(len, body))
             self._finish()
             return body
-        wrapper = self._environ.get("wsgi.file_wrapper")
-        if wrapper is not None and isinstance(wrapper, type) and isinstance(body, wrapper):
+        if self._is_servers_own(body):
             record.bytes_sent += max(self._length, 0)
             self._finish()
             return body
@@ -181,6 +180,13 @@ class _Response:
         record.status = record.status or 500
         self._finish("error_after_start" if started else "server_error")
 
+    def _is_servers_own(self, body: Iterable[bytes]) -> bool:
+        """Say whether the server knows a short cut for this body: servers compare its identity."""
+        wrapper = self._environ.get("wsgi.file_wrapper")
+        if wrapper is None:
+            return False
+        return hasattr(body, "fileno") or (isinstance(wrapper, type) and isinstance(body, wrapper))
+
     def _has_no_body(self) -> bool:
         """Say whether a server may skip the body without cutting the response short."""
         return self._record.method == "HEAD" or self._record.status in (204, 304)
@@ -191,7 +197,7 @@ class _Response:
             return
         if not record.status:
             record.status = 500 if outcome == "" else 499
-        route = record.route or _werkzeug_route(self._environ)
+        route = record.route
         self._edge.finish(record, self._environ.get("SCRIPT_NAME", "") + route if route else "", outcome)
 
 
@@ -206,6 +212,10 @@ def _begin(edge: Edge, environ: Environ) -> RequestRecord:
     record.method = METHODS.get(environ.get("REQUEST_METHOD", "GET"), OTHER_METHOD)
     record.path = environ.get("PATH_INFO", "")
     record.started = perf_counter()
+    try:
+        edge.change_active(record.method, 1.0)
+    except Exception as error:
+        edge.recorder.failed("active requests", error)
     environ["monitoring.request_id"] = record.request_id
     environ[RECORD_KEY] = record
     return record

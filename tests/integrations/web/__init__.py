@@ -1,0 +1,1 @@
+"""Tests of the seams of the web frameworks."""

@@ -1,0 +1,1 @@
+"""Tests of the two edges: claims that hold for both, and those of one."""
