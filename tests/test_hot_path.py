@@ -115,7 +115,7 @@ def test_a_request_takes_no_lock(tmp_path: Path) -> None:
     for _ in range(10):
         _asgi_request(app)
     assert CountingLock.taken == 0
-    assert threading.active_count() == threads
+    assert threading.active_count() <= threads
 
 
 def test_before_configure_a_request_is_passed_through() -> None:

@@ -343,7 +343,7 @@ class SlowTotals:
 def test_waiting_scrapes_share_the_next_rendering_and_never_a_stale_one(
     public: Monitoring, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Ten scrapes that come while one is rendered cost one rendering more, which holds what was counted before they came."""
+    """Ten scrapes that come during one cost one rendering more, which holds what was counted before they came."""
     slow, app = SlowTotals(public, monkeypatch), public.metrics_app()
 
     def scrape() -> bytes:
