@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from typing import Final
 
 import psutil
@@ -49,7 +49,7 @@ class Exposition:
 
     def __init__(self) -> None:
         self._foreign_failed = False
-        self._prefixes: dict[tuple[str, tuple[str, ...], tuple[str, ...]], list[str]] = {}
+        self._prefixes: dict[Hashable, list[str]] = {}
 
     def render(self, totals: Totals, *, openmetrics: bool) -> bytes:
         """Return the exposition of the cells, of the service's processes and of prometheus_client's own registry."""
@@ -87,7 +87,7 @@ class Exposition:
                 lines.append(f"{prefixes[0]}{total.value!r}\n")
 
     def _prefixes_of(self, declaration: Declaration, values: tuple[str, ...]) -> list[str]:
-        key = (declaration.name, declaration.labels, values)
+        key = (declaration.name, declaration.labels, declaration.le, values)
         prefixes = self._prefixes.get(key)
         if prefixes is None:
             if len(self._prefixes) >= _SERIES_REMEMBERED:

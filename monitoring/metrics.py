@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from .cells import CellReader, CellRegistry, Declaration, Merge, Total, Totals, scale
+from .cells import CellReader, CellRegistry, Declaration, Merge, Table, Total, Totals, scale
 from .observation import Kind, Observation, RequestRecord
 from .recorder import Fold
 
@@ -31,7 +31,7 @@ REQUEST_DURATION: Final = Declaration(
 FIRST_BYTE: Final = Declaration(
     name="http_server_time_to_first_byte_seconds",
     kind="histogram",
-    help="Time from the start of a request to the start of its response.",
+    help="Time from the start of a request to the start of its response, of responses sent in several pieces.",
     labels=_HTTP_LABELS,
     le=scale.HTTP_SECONDS,
 )
@@ -143,7 +143,9 @@ class Metrics:
         self._reader = CellReader(registry)
         self._declared: dict[str, Declaration] = {}
         self._requests = registry.table()
-        self._active = registry.table()
+        self.active = _ActiveRequests(self)
+        """Requests in flight by method: ``active["GET"][0] += 1.0`` raises their number."""
+        registry.empty_after_fork(self.active)
         self._scalars = registry.table()
         self._histograms = registry.table()
 
@@ -196,16 +198,6 @@ class Metrics:
                 self._histograms[key] = histogram
         histogram.observe(value)
 
-    def change_active(self, method: str, by: float) -> None:
-        """Raise or lower the number of requests in flight."""
-        cell = self._active.get(method)
-        if cell is None:
-            cell = self._scalar(ACTIVE, (method,))
-            if cell is None:
-                return
-            self._active[method] = cell
-        cell[0] += by
-
     def count_failure(self, part: str) -> None:
         """Count a failure of the monitoring itself."""
         self.add(INTERNAL_FAILURES, (part,), 1.0)
@@ -257,15 +249,17 @@ class Metrics:
             series = self._request_series(key)
             if series is None:
                 return
-        duration, first_byte, body_size = series
+        duration, body_size = series
         duration.observe(record.duration_seconds)
-        first_byte.observe(record.first_byte_seconds)
         body_size.observe(record.bytes_sent)
+        if record.streamed:
+            values = (record.method, record.route, str(record.status), error)
+            self.observe(FIRST_BYTE, values, record.first_byte_seconds)
 
     def _request_series(self, key: tuple[str, str, int, str]) -> tuple[Any, ...] | None:
         method, route, status, error = key
         values = (method, route, str(status), error)
-        made = [self.registry.series(declaration, values) for declaration in (REQUEST_DURATION, FIRST_BYTE, BODY_SIZE)]
+        made = [self.registry.series(declaration, values) for declaration in (REQUEST_DURATION, BODY_SIZE)]
         histograms = tuple(one.histogram for one in made)
         if None in histograms:
             return None
@@ -281,6 +275,22 @@ class Metrics:
 
     def _fold_span(self, observation: Observation) -> None:
         self.observe(SPAN_DURATION, (observation.name, observation.outcome), observation.duration_seconds)
+
+
+class _ActiveRequests(Table[Any]):
+    """The cells of the requests in flight, each made when its method is first asked for."""
+
+    __slots__ = ("_metrics",)
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    def __missing__(self, method: Hashable) -> Any:
+        cell = self._metrics._scalar(ACTIVE, (str(method),))
+        if cell is None:
+            return [0.0]  # no space: it is counted nowhere
+        self[method] = cell
+        return cell
 
 
 MetricsOf = Callable[[], Metrics]

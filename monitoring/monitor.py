@@ -67,7 +67,7 @@ class Monitoring:
             InboundPolicy(config),
             self.recorder,
             config.request_id_header,
-            self.metrics.change_active,
+            self.metrics.active,
             self._own_apps(),
         )
 

@@ -79,6 +79,8 @@ class RequestRecord(Observation):
     started: float
     """Monotonic clock at the start, seconds."""
     first_byte_seconds: float = 0.0
+    streamed: bool = False
+    """Whether the body went out in more than one piece."""
     noted: bool = False
     """Whether something is known that most requests do not have: a user, the client's own ID, a parent span."""
     called: bool = False

@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 import math
 import os
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -52,7 +53,8 @@ def rendered_by_the_library(totals: Totals, openmetrics: bool) -> bytes:
     """Return prometheus_client's own text of the same totals."""
     registry = CollectorRegistry()
     registry.register(CellCollector(totals))
-    return generate_openmetrics(registry) if openmetrics else generate_latest(registry)
+    generate: Callable[[CollectorRegistry], bytes] = generate_openmetrics if openmetrics else generate_latest
+    return generate(registry)
 
 
 def rendered(m: Monitoring, openmetrics: bool = False) -> str:
@@ -237,6 +239,20 @@ def test_a_metric_that_was_declared_anew_is_not_written_with_its_former_labels()
     assert 'level{new="x"} 1.0' in texts[1]
 
 
+def test_a_histogram_that_was_declared_anew_is_not_written_with_its_former_buckets() -> None:
+    """A rolling reload that changes the buckets changes the bounds that are written, too."""
+    rendering = Exposition()
+    texts = []
+    for le in ((0.5, 1.0), (0.25, 1.0), (2.0,)):
+        declaration = Declaration(name="nap_seconds", kind="histogram", help="Naps.", labels=("kind",), le=le)
+        totals = Totals()
+        totals.metric(declaration).series["x",] = Total(1.0)
+        texts.append(rendering.render(totals, openmetrics=False).decode())
+    bounds = [re.findall(r'nap_seconds_bucket{kind="x",le="(.*?)"}', text) for text in texts]
+
+    assert bounds == [["0.5", "1.0", "+Inf"], ["0.25", "1.0", "+Inf"], ["2.0", "+Inf"]]
+
+
 # Which format
 
 
@@ -326,7 +342,7 @@ def test_a_collector_of_the_apps_that_fails_does_not_cost_the_cells() -> None:
             return []
 
     broken = Broken()
-    REGISTRY.register(broken)  # type: ignore[arg-type]
+    REGISTRY.register(broken)
     with registered(broken), use() as m:
         m.counter("jobs_total", "Jobs.").inc()
 

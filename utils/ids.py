@@ -45,16 +45,18 @@ def new_ids() -> tuple[str, str]:
     return digits[:32], digits[32:]
 
 
-def is_request_id(value: str) -> bool:
-    """Say whether ``value`` may be taken over: 1 to 128 of ``A-Za-z0-9._-``, and not only zeros."""
-    return _REQUEST_ID.fullmatch(value) is not None
+is_request_id = _REQUEST_ID.fullmatch
+"""Match an ID that may be taken over: 1 to 128 of ``A-Za-z0-9._-``, and not only zeros."""
+
+CARRIERS: Final = frozenset({"traceparent", "x-amzn-trace-id"})
+"""Headers that carry an ID within something longer; see ``inbound_id``."""
 
 
 def inbound_id(header: str, value: str) -> str | None:
     """Return the ID that a header carries: the trace of ``traceparent``, the root of ``x-amzn-trace-id``, else the
     value itself.
     """
-    if header not in ("traceparent", "x-amzn-trace-id"):
+    if header not in CARRIERS:
         return value
     if header == "traceparent":
         parent = parse_traceparent(value)

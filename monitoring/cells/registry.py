@@ -106,8 +106,12 @@ class CellRegistry:
     def table(self) -> Table[Any]:
         """Return an empty look-up for series; it is emptied in a forked child, whose series are others."""
         table: Table[Any] = Table() if _gil_is_on() else _TablePerThread()
-        self._tables.append(weakref.ref(table))
+        self.empty_after_fork(table)
         return table
+
+    def empty_after_fork(self, table: Table[Any]) -> None:
+        """Empty this look-up, too, in a forked child."""
+        self._tables.append(weakref.ref(table))
 
     def folder(self) -> CellFolder | None:
         """Return the shared folder, or None while there is none."""

@@ -73,7 +73,9 @@ class MonitoringMiddleware:
                 kind = message["type"]
                 if kind == "http.response.body":
                     record.bytes_sent += len(message.get("body", b""))
-                    if not message.get("more_body") and record.status:
+                    if message.get("more_body"):
+                        record.streamed = True
+                    elif record.status:
                         edge.finish(record, record.route or routes_of(scope))
                 elif kind == "http.response.start":
                     record.status = message["status"]
@@ -204,7 +206,7 @@ def _begin(edge: Edge, scope: Scope) -> RequestRecord:
     scope[RECORD_KEY] = record
     if scope["type"] == "http":
         try:
-            edge.change_active(record.method, 1.0)
+            edge.active[record.method][0] += 1.0
         except Exception as error:
             edge.recorder.failed("active requests", error)
     return record
@@ -237,7 +239,7 @@ async def _refuse(edge: Edge, scope: Scope, receive: Receive, send: Send, reason
     if scope["type"] == "websocket":
         await receive()
         return await send({"type": "websocket.close", "code": 1008, "reason": reason})
-    edge.change_active(record.method, 1.0)
+    edge.active[record.method][0] += 1.0
     edge.finish(record, "")
     pair = (edge.request_id_header_bytes, record.request_id.encode())
     await _send_plain(send, 400, reason, pair)

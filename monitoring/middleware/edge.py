@@ -30,6 +30,14 @@ class OwnApp:
     wsgi: WSGIApp
 
 
+class SupportsCells(Protocol):
+    """Finds the cell of a method."""
+
+    def __getitem__(self, method: str, /) -> Any:
+        """Return something whose first item is a number that can be changed in place."""
+        ...
+
+
 class Edge:
     """One Monitoring as its middlewares see it."""
 
@@ -38,15 +46,15 @@ class Edge:
         policy: InboundPolicy,
         recorder: Recorder,
         request_id_header: str,
-        change_active: Callable[[str, float], None],
+        active: SupportsCells,
         own_apps: Mapping[str, OwnApp],
     ) -> None:
         self.policy = policy
         self.recorder = recorder
         self.request_id_header = request_id_header.lower()
         self.request_id_header_bytes = self.request_id_header.encode()
-        self.change_active = change_active
-        """Raise or lower the number of requests in flight, by method."""
+        self.active = active
+        """Requests in flight: the cell of a method, whose first item is their number."""
         self._own_apps = dict(own_apps)
         self.settle: Callable[[], None] = lambda: None
         """Called before an own path is answered, when all routes of the app are known: it may step aside."""
@@ -83,7 +91,7 @@ class Edge:
                 outcome = _outcome_of_handled_exception(record)
         record.outcome = outcome
         try:
-            self.change_active(record.method, -1.0)
+            self.active[record.method][0] -= 1.0
         except Exception as error:
             self.recorder.failed("active requests", error)
         self.recorder.record(record)

@@ -11,6 +11,7 @@ from typing import Final
 from ..config import Config
 from ..observation import RequestRecord
 from ..utils.ids import (
+    CARRIERS,
     CLIENT_ID_LIMIT,
     clipped,
     inbound_id,
@@ -56,6 +57,7 @@ class InboundPolicy:
             for network in config.trusted_proxies
             if network not in ("*", "unix")
         ]
+        self._trusts_some = self._trust_unix or bool(self._networks)
         self._peers: dict[str, bool] = {}
         self._invalid = 0
         self._warn_at = 0.0
@@ -73,8 +75,16 @@ class InboundPolicy:
                 self._continue_trace(record, headers)
             for source in self.sources:
                 value = headers.get(source)
-                if value and (carried := inbound_id(source, value)):
-                    self._take_over_id(record, source, carried, peer)
+                if value:
+                    if source in CARRIERS and not (value := inbound_id(source, value)):
+                        continue
+                    if is_request_id(value) is None:
+                        self._replace(record, source, value)
+                    elif self._trust_all or (self._trusts_some and self._trusts(peer)):
+                        record.request_id = value
+                    else:
+                        record.client_request_id = value[:CLIENT_ID_LIMIT]
+                        record.noted = True
                     break
         return record
 
@@ -85,25 +95,18 @@ class InboundPolicy:
             record.tracestate = sendable_tracestate(headers.get("tracestate", ""))
             record.noted = True
 
-    def _take_over_id(self, record: RequestRecord, source: str, value: str, peer: str | None) -> None:
-        if not is_request_id(value):
-            if self._reject:
-                raise InvalidRequestId(
-                    f"The header {source} is not usable as a request ID: "
-                    "send 1 to 128 of A-Z, a-z, 0-9, '.', '_', '-', not only zeros."
-                )
-            record.client_request_id = clipped(value)
-            record.noted = True
-            self._warn(source, record)
-        elif self._trusts(peer):
-            record.request_id = value
-        else:
-            record.client_request_id = value[:CLIENT_ID_LIMIT]
-            record.noted = True
+    def _replace(self, record: RequestRecord, source: str, value: str) -> None:
+        """Note an unusable inbound ID beside the fresh one, or reject it."""
+        if self._reject:
+            raise InvalidRequestId(
+                f"The header {source} is not usable as a request ID: "
+                "send 1 to 128 of A-Z, a-z, 0-9, '.', '_', '-', not only zeros."
+            )
+        record.client_request_id = clipped(value)
+        record.noted = True
+        self._warn(source, record)
 
     def _trusts(self, peer: str | None) -> bool:
-        if self._trust_all or not self._networks:
-            return self._trust_all or (not peer and self._trust_unix)
         if not peer:
             return self._trust_unix
         known = self._peers.get(peer)

@@ -142,6 +142,8 @@ class _Response:
             raise
         finally:
             reset(current_record, token)
+        if record.bytes_sent:
+            record.streamed = True
         record.bytes_sent += len(chunk)
         if record.bytes_sent == self._length:
             self._finish()
@@ -213,7 +215,7 @@ def _begin(edge: Edge, environ: Environ) -> RequestRecord:
     record.path = environ.get("PATH_INFO", "")
     record.started = perf_counter()
     try:
-        edge.change_active(record.method, 1.0)
+        edge.active[record.method][0] += 1.0
     except Exception as error:
         edge.recorder.failed("active requests", error)
     environ["monitoring.request_id"] = record.request_id
@@ -226,7 +228,7 @@ def _refuse(edge: Edge, environ: Environ, start_response: StartResponse, reason:
     record.method = METHODS.get(environ.get("REQUEST_METHOD", "GET"), OTHER_METHOD)
     record.path = environ.get("PATH_INFO", "")
     record.started = perf_counter()
-    edge.change_active(record.method, 1.0)
+    edge.active[record.method][0] += 1.0
     response = _Response(edge, record, environ, start_response)
     body = reason.encode()
     response.start(
