@@ -56,7 +56,7 @@ class Exposition:
         lines: list[str] = []
         for name in sorted(totals.metrics):
             self._write(lines, totals.metrics[name], openmetrics)
-        workers = [header.pid for header in totals.living]
+        workers = sorted({header.pid for header in totals.living})
         foreign = self._render_foreign(len(workers) > 1, openmetrics)
         processes = _render_families(_process_families(workers), openmetrics)
         end = _EOF if openmetrics else b""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 
@@ -49,11 +50,17 @@ class _Renderer:
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
         self._exposition = Exposition()
+        self._start_anew()
+
+    def _start_anew(self) -> None:
+        self._pid = os.getpid()
         self._lock = threading.Lock()
         self._rendered: dict[bool, tuple[float, bytes]] = {}
 
     def render(self, openmetrics: bool) -> bytes:
         """Return the exposition of now."""
+        if self._pid != os.getpid():  # forked, perhaps in the middle of a rendering
+            self._start_anew()
         came = time.monotonic()
         with self._lock:
             began, body = self._rendered.get(openmetrics, (0.0, b""))

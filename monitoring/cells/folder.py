@@ -76,7 +76,8 @@ class CellFolder:
             if generation is None:
                 generation = secrets.token_hex(16)
                 for file in files:
-                    file.path.unlink(missing_ok=True)
+                    if not file.alive:
+                        file.path.unlink(missing_ok=True)
             return self._create(Header(os.getpid(), time.time(), generation, supervisor))
 
     def leave(self) -> None:
@@ -91,7 +92,8 @@ class CellFolder:
 
     def files(self) -> list[CellFileOnDisk]:
         """List the cell files, retired ones first, then by name."""
-        names = (entry.name for entry in os.scandir(self.path) if entry.name.endswith(_SUFFIX))
+        entries = [entry for entry in os.scandir(self.path) if entry.name.endswith(_SUFFIX)]
+        names = [entry.name for entry in entries if entry.is_file(follow_symlinks=False)]
         found = []
         for name in sorted(names, key=lambda name: (not name.startswith(_RETIRED), name)):
             path = self.path / name
@@ -111,10 +113,9 @@ class CellFolder:
         with self._locked(shared=False):
             yield self.files()
 
-    def next_retired(self, files: list[CellFileOnDisk]) -> Path:
-        """Return the path of the retired file that replaces the present one."""
-        numbers = [int(file.name[len(_RETIRED) : -len(_SUFFIX)]) for file in files if file.is_retired]
-        return self.path / f"{_RETIRED}{max(numbers, default=0) + 1:08d}{_SUFFIX}"
+    def new_retired(self) -> Path:
+        """Return a path for the next retired file. No name comes twice: readers know files by it."""
+        return self.path / f"{_RETIRED}{secrets.token_hex(6)}{_SUFFIX}"
 
     def set_aside(self, path: Path) -> None:
         """Rename a dead file that does not parse, so that it is kept for a look but not read again."""
@@ -126,20 +127,23 @@ class CellFolder:
         return sum(entry.name.endswith(".unreadable") for entry in os.scandir(self.path))
 
     def _generation(self, files: list[CellFileOnDisk], supervisor: str) -> str | None:
-        headers = [(file, header) for file in files if (header := _header_of(file.path)) is not None]
-        for file, header in headers:
-            if file.alive or (supervisor and header.supervisor == supervisor):
+        somebody_lives = any(file.alive for file in files)
+        for header in (_header_of(file.path) for file in files):
+            if header and (somebody_lives or (supervisor and header.supervisor == supervisor)):
                 return header.generation
         return None
 
     def _create(self, header: Header) -> CellFile:
         path = self.path / f"{header.pid}-{secrets.token_hex(6)}{_SUFFIX}"
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        descriptors = [os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)]
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return CellFile(fd, header)
+            _wait_for_lock(descriptors[0], fcntl.LOCK_EX, path)
+            # Maps keep a duplicate of their descriptor, and a duplicate keeps the lock: they get one that has none.
+            descriptors.append(os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW))
+            return CellFile(descriptors[1], header, lock=descriptors[0])
         except BaseException:
-            os.close(fd)
+            for fd in descriptors:
+                os.close(fd)
             path.unlink(missing_ok=True)
             raise
 
@@ -150,7 +154,7 @@ class CellFolder:
             _wait_for_lock(fd, fcntl.LOCK_SH if shared else fcntl.LOCK_EX, self.path)
             yield
         finally:
-            os.close(fd)
+            _unlock(fd)
 
 
 def default_folder(service: str, store: str) -> CellFolder:
@@ -227,8 +231,16 @@ def _is_locked(path: Path) -> bool:
     except BlockingIOError:
         return True
     finally:
-        os.close(fd)
+        _unlock(fd)
     return False
+
+
+def _unlock(fd: int) -> None:
+    """Give up a lock, also for a child that was forked meanwhile and has a copy of the descriptor."""
+    try:
+        fcntl.flock(fd, fcntl.LOCK_UN)
+    finally:
+        os.close(fd)
 
 
 def _wait_for_lock(fd: int, operation: int, path: Path) -> None:

@@ -17,19 +17,21 @@ from pathlib import Path
 from . import layout, scale
 from .folder import CellFileOnDisk, CellFolder, FolderUnusable, map_file
 from .layout import CellFile, CorruptFile
-from .sums import FileIndex, MetricTotals, Totals, add_file
+from .sums import FileIndex, MetricTotals, Totals, add_file, cap_union
+
+ReadFile = tuple[CellFileOnDisk, FileIndex, mmap.mmap]
 
 
-def fold_dead(folder: CellFolder) -> None:
+def fold_dead(folder: CellFolder, max_series: int = 2000, max_label_values: int = 500) -> None:
     """Replace the files of dead processes by one retired file that holds their sums and names them.
 
     Nothing happens when nobody died, another process folds, or there is no space: readers sum the dead files all the
     same.
     """
-    if not any(_is_dead(file) for file in folder.files()):
-        return
-    with contextlib.suppress(OSError, FolderUnusable), folder.folding() as files:
-        _Fold(folder, files).run()
+    with contextlib.suppress(OSError, FolderUnusable):
+        if any(_is_dead(file) for file in folder.files()):
+            with folder.folding() as files:
+                _Fold(folder, files).run(max_series, max_label_values)
 
 
 class _Fold:
@@ -41,17 +43,20 @@ class _Fold:
         self._totals = Totals()
         self._sources: list[CellFileOnDisk] = []
 
-    def run(self) -> None:
+    def run(self, max_series: int, max_label_values: int) -> None:
         for leftover in self._folder.path.glob("*.tmp"):
             leftover.unlink(missing_ok=True)
         readable = [(file, *found) for file in self._files if not file.alive and (found := self._parse(file))]
         merged = merged_sources([(file, index, buffer) for file, index, buffer in readable])
-        for file, index, buffer in readable:
+        for file, index, buffer in newest_first(readable):
             self._sources.append(file)
             if file.name not in merged:
                 add_file(self._totals, index, buffer, alive=False)
-        if self._sources and any(not file.is_retired for file in self._sources):
-            self._write(self._folder.next_retired(self._files))
+        if all(file.is_retired for file in self._sources):
+            return
+        for metric in self._totals.metrics.values():
+            cap_union(metric, max_series, max_label_values)
+        self._write(self._folder.new_retired())
         for file in self._sources:
             file.path.unlink(missing_ok=True)
 
@@ -91,7 +96,17 @@ class _Fold:
             os.close(fd)
 
 
-def merged_sources(files: list[tuple[CellFileOnDisk, FileIndex, mmap.mmap]]) -> set[str]:
+def newest_first(files: list[ReadFile]) -> list[ReadFile]:
+    """Return the living before the dead, the newer before the older: their declarations win where releases differ."""
+
+    def age(found: ReadFile) -> tuple[bool, bool, float]:
+        file, _, buffer = found
+        return not file.alive, file.is_retired, -layout.read_header(buffer).started_at
+
+    return sorted(files, key=age)
+
+
+def merged_sources(files: list[ReadFile]) -> set[str]:
     """Return the names of the files whose counts are already in one of the retired files."""
     return {source for _, index, _ in files for source in index.sources}
 

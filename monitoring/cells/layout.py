@@ -17,6 +17,8 @@ from typing import Final, NamedTuple
 from . import scale
 
 CHUNK: Final = 64 * 1024
+RESERVE: Final = 2 * 1024
+"""Bytes kept at the end of the last chunk for records of last resort: those that count what no longer fits."""
 LAYOUT_VERSION: Final = 1
 
 _MAGIC: Final = b"MONCELLS"
@@ -73,22 +75,29 @@ class CellFile:
     Not thread-safe: callers lock.
     """
 
-    def __init__(self, fd: int | None, header: Header) -> None:
+    def __init__(self, fd: int | None, header: Header, lock: int | None = None) -> None:
         self.fd = fd
+        self._lock = lock
         self.chunks: list[mmap.mmap] = []
         self._position = HEADER_SIZE
         self._grow()
         self._write_header(header)
 
-    def append(self, kind: int, *, text: bytes = b"", cells: int = 0, parent: int = 0, page: int = 0) -> Appended:
-        """Append a committed record with zeroed cells. Raise OSError when the file cannot grow."""
+    def append(
+        self, kind: int, *, text: bytes = b"", cells: int = 0, parent: int = 0, page: int = 0, last_resort: bool = False
+    ) -> Appended:
+        """Append a committed record with zeroed cells. Raise OSError when the file cannot grow.
+
+        Only records of last resort may use the last chunk's reserve.
+        """
         padded = (len(text) + 7) & ~7
         size = _OVERHEAD + padded + 8 * cells
         if len(text) > TEXT_LIMIT or size > CHUNK - HEADER_SIZE:
             raise ValueError(f"A record of {size} bytes does not fit a chunk of {CHUNK}.")
-        if self._position % CHUNK + size > CHUNK or self._position // CHUNK >= len(self.chunks):
-            self._position = len(self.chunks) * CHUNK
+        room = CHUNK if last_resort else CHUNK - RESERVE
+        if self._position % CHUNK + size > room or self._position // CHUNK >= len(self.chunks):
             self._grow()
+            self._position = (len(self.chunks) - 1) * CHUNK
         chunk, start = self.chunks[self._position // CHUNK], self._position % CHUNK
         first_cell = start + _RECORD.size + padded
         chunk[start + _RECORD.size : start + _RECORD.size + len(text)] = text
@@ -99,13 +108,14 @@ class CellFile:
         return Appended(offset, memoryview(chunk)[first_cell : first_cell + 8 * cells].cast("d"))
 
     def close(self) -> None:
-        """Release the descriptor, and with it the lock on the file.
+        """Release the descriptors, and with them the lock on the file.
 
         Maps live as long as somebody holds a view of them.
         """
-        if self.fd is not None:
-            os.close(self.fd)
-            self.fd = None
+        for fd in (self._lock, self.fd):
+            if fd is not None:
+                os.close(fd)
+        self._lock = self.fd = None
 
     def _grow(self) -> None:
         start = len(self.chunks) * CHUNK
@@ -150,7 +160,10 @@ def read_header(buffer: mmap.mmap | bytes) -> Header:
     magic, version, order, bounds, pid, started_at, generation, supervisor = _HEADER.unpack_from(buffer)
     if (magic, version, order, bounds) != (_MAGIC, LAYOUT_VERSION, _BYTE_ORDER, scale.fingerprint()):
         raise CorruptFile(f"The header {magic!r} version {version} is not one of this layout.")
-    return Header(pid, started_at, generation.rstrip(b"\0").decode(), supervisor.rstrip(b"\0").decode())
+    try:
+        return Header(pid, started_at, generation.rstrip(b"\0").decode(), supervisor.rstrip(b"\0").decode())
+    except UnicodeDecodeError as error:
+        raise CorruptFile(f"The header's names are no text: {error}") from None
 
 
 def read_records(buffer: mmap.mmap, position: int) -> Iterator[Record]:
@@ -166,16 +179,22 @@ def read_records(buffer: mmap.mmap, position: int) -> Iterator[Record]:
             position += room
             continue
         first_cell = _RECORD.size + ((text_length + 7) & ~7)
-        if size % 8 or size > room or first_cell + _COMMIT.size > size or not DECLARATION <= kind <= SOURCE:
-            raise CorruptFile(f"The record at byte {position} (size {size}, kind {kind}) is not one of this layout.")
-        (commit,) = _COMMIT.unpack_from(buffer, position + size - _COMMIT.size)
-        if commit != _COMMITTED:
-            if commit:
-                raise CorruptFile(f"The record at byte {position} ends in {commit:#x} where its commit word belongs.")
+        if size % 8 or size > room:
+            raise CorruptFile(f"The record at byte {position} has the size {size}, which is not one of this layout.")
+        if not _is_committed(buffer, position + size):
+            if buffer[position + size :].strip(b"\0") and not _is_committed(buffer, position + size):
+                raise CorruptFile(f"The record at byte {position} lacks its commit word, but more follows.")
             return
+        if first_cell + _COMMIT.size > size or not DECLARATION <= kind <= SOURCE:
+            raise CorruptFile(f"The record at byte {position} (size {size}, kind {kind}) is not one of this layout.")
         start = position + _RECORD.size
         text = bytes(buffer[start : start + text_length])
         yield Record(kind, page, parent, position, position + size, text, (position + first_cell) // 8)
         position += size
         if CHUNK - position % CHUNK < _OVERHEAD:
             position += CHUNK - position % CHUNK
+
+
+def _is_committed(buffer: mmap.mmap, end: int) -> bool:
+    (commit,) = _COMMIT.unpack_from(buffer, end - _COMMIT.size)
+    return bool(commit == _COMMITTED)

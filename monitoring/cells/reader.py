@@ -12,12 +12,11 @@ import threading
 from collections.abc import Iterator
 
 from . import layout
-from .declaration import OTHER
 from .folder import CellFileOnDisk, CellFolder, FolderUnusable, map_file
-from .folding import fold_dead, merged_sources
+from .folding import fold_dead, merged_sources, newest_first
 from .layout import CorruptFile, Header
 from .registry import CellRegistry
-from .sums import FileIndex, MetricTotals, Total, Totals, add_file
+from .sums import FileIndex, Totals, add_file, cap_union
 
 
 class CellReader:
@@ -25,6 +24,10 @@ class CellReader:
 
     def __init__(self, registry: CellRegistry) -> None:
         self._registry = registry
+        self._start_anew()
+
+    def _start_anew(self) -> None:
+        self._pid = os.getpid()
         self._indexes: dict[str, FileIndex] = {}
         self._lock = threading.Lock()
 
@@ -33,6 +36,8 @@ class CellReader:
 
         The reading process joins the service first: a restarted one starts at zero even before its first request.
         """
+        if self._pid != os.getpid():  # forked, perhaps in the middle of a read
+            self._start_anew()
         self._registry.join()
         with self._lock:
             folder = self._registry.folder()
@@ -40,10 +45,14 @@ class CellReader:
             if folder is None or (self._registry.degraded and not self._joined()):
                 self._read_own(totals)
             else:
-                fold_dead(folder)
-                self._read_folder(folder, totals)
+                fold_dead(folder, self._registry.max_series, self._registry.max_label_values)
+                try:
+                    self._read_folder(folder, totals)
+                except OSError:  # somebody removed the folder
+                    totals = Totals()
+                    self._read_own(totals)
             for metric in totals.metrics.values():
-                _cap_union(metric, self._registry.max_series, self._registry.max_label_values)
+                cap_union(metric, self._registry.max_series, self._registry.max_label_values)
             return totals
 
     def _joined(self) -> bool:
@@ -61,7 +70,7 @@ class CellReader:
         with _reading(folder) as files:
             readable = self._update(files, totals)
             merged = merged_sources(readable)
-            for file, index, buffer in readable:
+            for file, index, buffer in newest_first(readable):
                 if file.name in merged:
                     continue
                 add_file(totals, index, buffer, alive=file.alive)
@@ -95,28 +104,3 @@ def _reading(folder: CellFolder) -> Iterator[list[CellFileOnDisk]]:
             yield files
     except FolderUnusable:  # somebody sits on the lock: an answer that may miss a fold is better than none
         yield folder.files()
-
-
-def _cap_union(metric: MetricTotals, max_series: int, max_label_values: int) -> None:
-    """Fold label sets past the caps into ``(other)``, in sorted order, so that every process answers the same."""
-    declaration = metric.declaration
-    limits = [declaration.limits.get(label, max_label_values) for label in declaration.labels]
-    known: list[set[str]] = [set() for _ in limits]
-    if len(metric.series) <= min(limits, default=max_series):
-        return
-    capped: dict[tuple[str, ...], Total] = {}
-    for values in sorted(metric.series):
-        kept = tuple(
-            value if value in seen or len(seen) < limit or value == OTHER else OTHER
-            for value, seen, limit in zip(values, known, limits)
-        )
-        if kept not in capped and len(capped) >= max_series:
-            kept = (OTHER,) * len(values)
-        for value, seen in zip(kept, known):
-            if value != OTHER:
-                seen.add(value)
-        if kept in capped:
-            capped[kept].add(metric.series[values])
-        else:
-            capped[kept] = metric.series[values]
-    metric.series = capped

@@ -170,38 +170,59 @@ class CellRegistry:
         values = self._admitted.admit(declaration, wanted)
         if values != wanted:
             self._count_dropped(declaration)
+        writer = self._writer()
+        if made := writer.made(declaration, values):
+            return made
         if time.monotonic() < self._retry_at:
             return self._refuse(declaration, values)
         try:
-            return self._writer().series(declaration, values)
+            made = writer.series(declaration, values)
         except OSError as error:
-            self._retry_at = time.monotonic() + _RETRY_SECONDS
-            self._degrade(f"new series are dropped while there is no space: {error}")
+            self._run_short(f"new series are dropped while there is no space: {error}")
             return self._refuse(declaration, values)
+        if self._retry_at:
+            self._retry_at, self.degraded = 0.0, ""
+        return made
+
+    def _run_short(self, reason: str) -> None:
+        self._retry_at = time.monotonic() + _RETRY_SECONDS
+        self._degrade(reason)
 
     def _refuse(self, declaration: Declaration, values: tuple[str, ...]) -> Series:
         self._count_dropped(declaration)
         return Series(values, None, None)
 
     def _count_dropped(self, declaration: Declaration) -> None:
-        with contextlib.suppress(OSError):
-            cell = self._writer().series(DROPPED, (declaration.name,)).cell
-            if cell is not None:
+        writer = self._writer()
+        for metric in (declaration.name, OTHER):
+            with contextlib.suppress(OSError):
+                cell = writer.series(DROPPED, (metric,)).cell
+                assert cell is not None
                 cell[0] += 1.0
+                return
 
     def _writer(self) -> _Writer:
         writer: _Writer | None = getattr(self._current, "writer", None)
         if writer is None:
-            writer = self._current.writer = _Writer(self._new_file(), self._page_refused)
-            self._writers.append(writer)
+            writer = self._current.writer = self._abandoned_writer() or self._new_writer()
+            writer.thread = threading.current_thread()
         return writer
+
+    def _new_writer(self) -> _Writer:
+        writer = _Writer(self._new_file(), self._page_refused)
+        self._writers.append(writer)
+        return writer
+
+    def _abandoned_writer(self) -> _Writer | None:
+        """Return a writer whose thread has ended: many short threads, without the GIL, need no file each."""
+        return next((writer for writer in self._writers if not writer.thread.is_alive()), None)
 
     def _new_file(self) -> CellFile:
         folder = self.folder()
         if folder is not None:
             try:
                 file = folder.join()
-                fold_dead(folder)
+                fold_dead(folder, self.max_series, self.max_label_values)
                 return file
             except (OSError, FolderUnusable) as refusal:
                 self._folder = None
@@ -209,8 +230,9 @@ class CellRegistry:
         return CellFile(None, Header(os.getpid(), time.time(), "", ""))
 
     def _page_refused(self, declaration: Declaration, error: OSError) -> None:
-        self._count_dropped(declaration)
-        self._degrade(f"new buckets are dropped while there is no space: {error}")
+        with self._lock:
+            self._count_dropped(declaration)
+            self._run_short(f"new buckets are dropped while there is no space: {error}")
 
     def _degrade(self, reason: str) -> None:
         first = not self.degraded
@@ -254,10 +276,14 @@ class _Writer:
 
     def __init__(self, file: CellFile, page_refused: Callable[[Declaration, OSError], None]) -> None:
         self.file = file
+        self.thread = threading.current_thread()
         self._declared: dict[str, int] = {}
         self._made: dict[tuple[str, tuple[str, ...]], Series] = {}
         self._lock = threading.Lock()
         self._page_refused = page_refused
+
+    def made(self, declaration: Declaration, values: tuple[str, ...]) -> Series | None:
+        return self._made.get((declaration.name, values))
 
     def series(self, declaration: Declaration, values: tuple[str, ...]) -> Series:
         key = (declaration.name, values)
@@ -270,7 +296,9 @@ class _Writer:
         with self._lock:
             parent = self._declare(declaration)
             text = json.dumps(values, ensure_ascii=False).encode("utf-8", "replace")
-            offset, cells = self.file.append(layout.SERIES, text=text, cells=1, parent=parent)
+            offset, cells = self.file.append(
+                layout.SERIES, text=text, cells=1, parent=parent, last_resort=declaration is DROPPED
+            )
         if declaration.kind != "histogram":
             return Series(values, cells, None)
         bounds = scale.fine_bounds(declaration.unit, declaration.le)
@@ -280,17 +308,18 @@ class _Writer:
 
     def _declare(self, declaration: Declaration) -> int:
         if declaration.name not in self._declared:
-            appended = self.file.append(layout.DECLARATION, text=declaration.to_json())
+            text = declaration.to_json()
+            appended = self.file.append(layout.DECLARATION, text=text, last_resort=declaration is DROPPED)
             self._declared[declaration.name] = appended.offset
         return self._declared[declaration.name]
 
     def _add_page(self, declaration: Declaration, parent: int, page: int) -> memoryview[float] | None:
-        with self._lock:
-            try:
+        try:
+            with self._lock:
                 return self.file.append(layout.PAGE, cells=scale.PAGE, parent=parent, page=page).cells
-            except OSError as error:
-                self._page_refused(declaration, error)
-                return None
+        except OSError as error:
+            self._page_refused(declaration, error)
+            return None
 
 
 class _Admitted:
@@ -330,13 +359,28 @@ def _gil_is_on() -> bool:
 _registries: weakref.WeakSet[CellRegistry] = weakref.WeakSet()
 
 
+_forking = threading.local()
+
+
+def _before_fork() -> None:
+    """Let no thread be half through making a file, whose lock the child would inherit without knowing of it."""
+    _forking.registries = list(_registries)
+    for registry in _forking.registries:
+        registry._lock.acquire()
+
+
+def _after_fork_in_parent() -> None:
+    for registry in _forking.registries:
+        registry._lock.release()
+
+
 def _after_fork_in_child() -> None:
     for registry in list(_registries):
         registry._after_fork()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
 
 
 class NullRegistry(CellRegistry):

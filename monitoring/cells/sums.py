@@ -10,7 +10,7 @@ from operator import add
 from typing import Final
 
 from . import layout, scale
-from .declaration import Declaration
+from .declaration import OTHER, Declaration, Merge
 from .layout import Header
 
 _MERGES: Final[Mapping[str, Callable[[float, float], float]]] = {"sum": add, "max": max, "min": min}
@@ -41,9 +41,9 @@ class Total:
         own = self.pages.get(number)
         self.pages[number] = counts if own is None else list(map(add, own, counts))
 
-    def add(self, other: Total) -> None:
+    def add(self, other: Total, merge: Merge) -> None:
         """Add another label set's total."""
-        self.value += other.value
+        self.value = _MERGES[merge](self.value, other.value)
         for number, counts in other.pages.items():
             self.add_page(number, counts)
 
@@ -64,6 +64,11 @@ class Totals:
     living: list[Header] = field(default_factory=list)
     unreadable: int = 0
     """Files skipped because they do not parse."""
+
+    def takes(self, declaration: Declaration) -> bool:
+        """Say whether a metric's series can be added to those that are here already under its name."""
+        known = self.metrics.get(declaration.name)
+        return known is None or known.declaration.adds_up_with(declaration)
 
     def metric(self, declaration: Declaration) -> MetricTotals:
         """Return the metric's totals, made empty at first."""
@@ -93,8 +98,12 @@ class FileIndex:
         if record.kind == layout.DECLARATION:
             self.declarations[record.offset] = Declaration.from_json(record.text)
         elif record.kind == layout.SERIES:
-            values = tuple(json.loads(record.text))
-            self.scalars[record.offset] = (self.declarations[record.parent], values, record.cell)
+            declaration, values = self.declarations[record.parent], json.loads(record.text)
+            if not isinstance(values, list) or len(values) != len(declaration.labels):
+                raise ValueError(f"{declaration.name} has the labels {declaration.labels}, not the values {values!r}.")
+            if not all(isinstance(value, str) for value in values):
+                raise ValueError(f"The values {values!r} of {declaration.name} are not text.")
+            self.scalars[record.offset] = (declaration, tuple(values), record.cell)
         elif record.kind == layout.PAGE:
             declaration, values, _ = self.scalars[record.parent]
             self.pages.append((declaration, values, record.page, record.cell))
@@ -104,10 +113,10 @@ class FileIndex:
 
 def add_file(totals: Totals, index: FileIndex, buffer: mmap.mmap | bytes, *, alive: bool) -> None:
     """Add the cells of one file to ``totals``; gauges of the dead do not count."""
-    cells: memoryview[float] = memoryview(buffer).cast("d")
+    cells: memoryview[float] = memoryview(buffer)[: len(buffer) & ~7].cast("d")
     series: dict[tuple[str, tuple[str, ...]], Total] = {}
     for declaration, values, cell in index.scalars.values():
-        if declaration.kind == "gauge" and not alive:
+        if (declaration.kind == "gauge" and not alive) or not totals.takes(declaration):
             continue
         known = totals.metric(declaration).series
         total = known.get(values)
@@ -117,4 +126,31 @@ def add_file(totals: Totals, index: FileIndex, buffer: mmap.mmap | bytes, *, ali
             total.value = _MERGES[declaration.merge](total.value, cells[cell])
         series[declaration.name, values] = total
     for declaration, values, number, cell in index.pages:
-        series[declaration.name, values].add_page(number, cells[cell : cell + scale.PAGE].tolist())  # type: ignore[arg-type]
+        if total := series.get((declaration.name, values)):
+            total.add_page(number, cells[cell : cell + scale.PAGE].tolist())  # type: ignore[arg-type]
+
+
+def cap_union(metric: MetricTotals, max_series: int, max_label_values: int) -> None:
+    """Fold label sets past the caps into ``(other)``, in sorted order, so that every process answers the same."""
+    declaration = metric.declaration
+    limits = [declaration.limits.get(label, max_label_values) for label in declaration.labels]
+    known: list[set[str]] = [set() for _ in limits]
+    if len(metric.series) <= min([max_series, *limits]):
+        return  # nothing can be past a cap
+    capped: dict[tuple[str, ...], Total] = {}
+    rest = (OTHER,) * len(limits)
+    for values in sorted(metric.series):
+        kept = tuple(
+            value if value in seen or len(seen) < limit or value == OTHER else OTHER
+            for value, seen, limit in zip(values, known, limits)
+        )
+        if kept not in capped and len(capped) - (rest in capped) >= max_series:
+            kept = rest
+        for value, seen in zip(kept, known):
+            if value != OTHER:
+                seen.add(value)
+        if kept in capped:
+            capped[kept].add(metric.series[values], declaration.merge)
+        else:
+            capped[kept] = metric.series[values]
+    metric.series = capped

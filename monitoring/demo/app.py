@@ -152,6 +152,7 @@ class IdentifyUser:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection."""
         if scope["type"] == "http":
             request = Request(scope)
             if user := _who_asks(request):

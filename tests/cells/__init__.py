@@ -1,0 +1,1 @@
+"""Tests of the metric cells: each claim of the package's docstrings as a test."""
