@@ -74,11 +74,21 @@ class LogWriter:
         with self._lock:
             if self._thread is None and not self._closed:
                 thread = threading.Thread(target=self._run, name="monitoring-log-writer", daemon=True)
+                self._thread, self.queues = thread, True
                 thread.start()
-                self._thread = thread
-                self.queues = True
                 atexit.register(self.flush)
                 _flush_at_end_of_multiprocessing_child(self.flush)
+
+    def stop_queue(self) -> None:
+        """Write everything that waits, and later lines directly until the next request."""
+        with self._lock:
+            self.queues = False
+            thread, self._thread = self._thread, None
+        if thread is not None:
+            self._wake.set()
+            thread.join(timeout=2.0)
+            atexit.unregister(self.flush)
+        self.flush()
 
     def flush(self) -> None:
         """Write everything that waits, in this thread."""
@@ -86,15 +96,9 @@ class LogWriter:
             self._drain()
 
     def close(self) -> None:
-        """Write everything that waits and stop the thread; later lines are written directly."""
-        with self._lock:
-            self._closed, self.queues = True, False
-            thread, self._thread = self._thread, None
-        if thread is not None:
-            self._wake.set()
-            thread.join(timeout=2.0)
-            atexit.unregister(self.flush)
-        self.flush()
+        """Write everything that waits and stop the thread for good; later lines are written directly."""
+        self._closed = True
+        self.stop_queue()
 
     def _start_afresh(self) -> None:
         self._lines = deque()
@@ -106,7 +110,7 @@ class LogWriter:
         self._lock = threading.Lock()
 
     def _run(self) -> None:
-        while not self._closed:
+        while self.queues:
             self._wake.wait(self._flush_seconds)
             self._wake.clear()
             if self._lines:

@@ -69,6 +69,7 @@ class Monitoring:
             config.request_id_header,
             self.metrics.active,
             self._own_apps(),
+            writer.stop_queue,
         )
 
     def observe(self, name: str, **attributes: Any) -> Span:

@@ -40,6 +40,8 @@ class MonitoringMiddleware:
         edge = current_edge() if self._monitoring is None else self._monitoring.edge
         kind = scope["type"]
         if edge is None or RECORD_KEY in scope or (kind != "http" and kind != "websocket"):
+            if edge is not None and kind == "lifespan":
+                send = _ending(edge, send)
             await self.app(scope, receive, send)
             return
         path, root_path = scope["path"], scope.get("root_path")
@@ -179,6 +181,17 @@ class MonitoringMiddleware:
             outcome = outcome or outcome_of_status(record.status)
             duration = perf_counter() - record.started
             edge.recorder.record(Observation("websocket", record.route, outcome, duration, record, record.exception))
+
+
+def _ending(edge: Edge, send: Send) -> Send:
+    """Write what waits once the app has shut down: uvicorn then leaves by a signal, past ``atexit``."""
+
+    async def observed_send(message: Message) -> None:
+        await send(message)
+        if message["type"].startswith("lifespan.shutdown."):
+            edge.at_end()
+
+    return observed_send
 
 
 def _begin(edge: Edge, scope: Scope) -> RequestRecord:

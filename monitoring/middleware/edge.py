@@ -48,6 +48,7 @@ class Edge:
         request_id_header: str,
         active: SupportsCells,
         own_apps: Mapping[str, OwnApp],
+        at_end: Callable[[], None] = lambda: None,
     ) -> None:
         self.policy = policy
         self.recorder = recorder
@@ -55,6 +56,8 @@ class Edge:
         self.request_id_header_bytes = self.request_id_header.encode()
         self.active = active
         """Requests in flight: the cell of a method, whose first item is their number."""
+        self.at_end = at_end
+        """Write what waits: the server is about to end."""
         self._own_apps = dict(own_apps)
         self.settle: Callable[[], None] = lambda: None
         """Called before an own path is answered, when all routes of the app are known: it may step aside."""

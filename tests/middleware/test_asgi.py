@@ -61,9 +61,8 @@ def ended(sink: MemorySink) -> tuple[str, int]:
 # Scopes
 
 
-@pytest.mark.parametrize("kind", ["lifespan", "something.new"])
-def test_other_scopes_pass_through_untouched(monitoring: Monitoring, sink: MemorySink, kind: str) -> None:
-    """Lifespan and unknown scopes reach the app as the same objects, and nothing is observed."""
+def test_an_unknown_scope_passes_through_untouched(monitoring: Monitoring, sink: MemorySink) -> None:
+    """It reaches the app as the same objects, and nothing is observed."""
     seen: list[Any] = []
 
     async def app(*args: Any) -> None:
@@ -75,10 +74,21 @@ def test_other_scopes_pass_through_untouched(monitoring: Monitoring, sink: Memor
     async def send(message: Message) -> None:
         """Take it."""
 
-    scope = {"type": kind}
+    scope = {"type": "something.new"}
     asyncio.run(MonitoringMiddleware(app)(scope, receive, send))
     assert [id(one) for one in seen] == [id(scope), id(receive), id(send)]
-    assert scope == {"type": kind}
+    assert scope == {"type": "something.new"}
+    assert sink.observations == []
+
+
+def test_a_lifespan_passes_through_and_its_end_writes_what_waits(monitoring: Monitoring, sink: MemorySink) -> None:
+    """Scope and messages are the server's and the app's own; servers may leave without running ``atexit``."""
+    messages = [{"type": "lifespan.startup.complete"}, {"type": "lifespan.shutdown.complete"}]
+    monitoring.log_lines.writer.start_queue()
+    scope = {"type": "lifespan"}
+    sent, error = exchange(sends(*messages), scope)
+    assert (sent, error, scope) == (messages, None, {"type": "lifespan"})
+    assert not monitoring.log_lines.writer.queues
     assert sink.observations == []
 
 
