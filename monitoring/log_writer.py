@@ -12,7 +12,6 @@ import atexit
 import os
 import sys
 import threading
-import time
 import weakref
 from collections import deque
 from collections.abc import Callable
@@ -21,8 +20,8 @@ from typing import Final
 _BLOCK: Final = 512 * 1024
 """Bytes that wake the thread before its time. A wake-up costs about as much as a hundred lines, so it is worth many."""
 
-_PAUSE_SECONDS: Final = 0.05
-"""Shortest time between two wake-ups."""
+_PAUSE_SECONDS: Final = 0.2
+"""Shortest time between two wake-ups: of many errors the first is written at once, the others that soon."""
 
 OnDropped = Callable[[str, int], None]
 
@@ -51,6 +50,7 @@ class LogWriter:
         self._lines: deque[bytes] = deque()
         self._lock = threading.Lock()
         self._wake = threading.Event()
+        self._end = threading.Event()
         self._start_afresh()
         _writers.add(self)
 
@@ -75,6 +75,7 @@ class LogWriter:
             if self._thread is None and not self._closed:
                 thread = threading.Thread(target=self._run, name="monitoring-log-writer", daemon=True)
                 self._thread, self.queues = thread, True
+                self._end.clear()
                 thread.start()
                 atexit.register(self.flush)
                 _flush_at_end_of_multiprocessing_child(self.flush)
@@ -85,6 +86,7 @@ class LogWriter:
             self.queues = False
             thread, self._thread = self._thread, None
         if thread is not None:
+            self._end.set()
             self._wake.set()
             thread.join(timeout=2.0)
             atexit.unregister(self.flush)
@@ -107,6 +109,7 @@ class LogWriter:
         self._thread = None
         self.queues = self._closed = self._hurry = False
         self._wake = threading.Event()
+        self._end = threading.Event()
         self._lock = threading.Lock()
 
     def _run(self) -> None:
@@ -116,7 +119,7 @@ class LogWriter:
             if self._lines:
                 self.flush()
             if self._hurry:  # one wake-up serves all the lines that come soon after
-                time.sleep(_PAUSE_SECONDS)
+                self._end.wait(min(self._flush_seconds, _PAUSE_SECONDS))
                 self._hurry = False
                 self.flush()
 
