@@ -65,13 +65,12 @@ class RequestLog:
         text = self._texts.get(key) or self._text(key, level)
         calls = _calls(record) if record.called else _NO_CALLS
         extras = ""
-        if record.noted or record.exception is not None or record.route == UNMATCHED:
+        if record.noted or record.streamed or record.exception is not None or record.route == UNMATCHED:
             extras = self._extras(record)
-        duration, first_byte = int(record.duration_seconds * 1e6), int(record.first_byte_seconds * 1e6)
+        duration = int(record.duration_seconds * 1e6)
         return (
             f'{{"timestamp":"{utc_now()}",{text},"request_id":"{record.request_id}","trace_id":"{record.trace_id}",'
             f'"span_id":"{record.span_id}","duration_ms":{duration // 1000}.{THOUSANDTHS[duration % 1000]},'
-            f'"first_byte_ms":{first_byte // 1000}.{THOUSANDTHS[first_byte % 1000]},'
             f'"bytes":{record.bytes_sent},{calls}{extras}}}\n'
         ).encode()
 
@@ -86,7 +85,7 @@ class RequestLog:
         return text
 
     def _extras(self, record: RequestRecord) -> str:
-        extras = ""
+        extras = f',"first_byte_ms":{record.first_byte_seconds * 1000:.3f}' if record.streamed else ""
         if record.user_id:
             extras += f',"user_id":{_quoted(record.user_id)}'
         if record.client_request_id:

@@ -241,7 +241,7 @@ def test_the_line_of_a_request_tells_what_happened(install: Installer) -> None:
         "db_calls": 0,
     }
     assert {key: line.get(key) for key in expected} == expected
-    assert 0 < line["first_byte_ms"] <= line["duration_ms"]
+    assert line["duration_ms"] > 0
 
 
 def test_the_level_of_a_request_s_line_is_that_of_its_outcome(install: Installer) -> None:
