@@ -1,0 +1,1 @@
+"""Claims that only hold if they hold on a real server: processes, sockets, signals, disks."""

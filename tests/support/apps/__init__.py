@@ -1,0 +1,1 @@
+"""Small real apps, configured by the environment, that the server tests put behind real servers."""
