@@ -129,11 +129,15 @@ def test_a_page_that_threads_touch_at_once_loses_nothing(join: Join) -> None:
 def test_without_the_gil_each_thread_has_a_file_of_its_own(folder: Path, join: Join) -> None:
     """Shards instead of a lock: as many files as threads, and exact sums of counters and histograms."""
     registry = join()
+    all_alive = threading.Barrier(THREADS)
 
     def add(number: int) -> None:
-        for _ in range(2_000):
+        count(registry)
+        all_alive.wait()
+        for _ in range(1_999):
             count(registry)
             observe(registry, 0.25)
+        observe(registry, 0.25)
 
     in_threads(add)
     assert len(cell_files(folder)) == THREADS
