@@ -35,15 +35,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
         ladder = {key: rung for key, rung in ladder.items() if key == "bare" or key in chosen.only}
     present = [key for key, rung in ladder.items() if not rung.missing()]
     measured = measure({key: builder(chosen.framework, key) for key in present}, cycles=cycles, requests=requests)
-    publish(_result(chosen.framework, chosen.long, ladder, measured, cycles, requests))
+    kind = "_long" if chosen.long else "_partial" if chosen.only else ""
+    publish(_result(chosen.framework, kind, ladder, measured, cycles, requests))
 
 
 def _result(
-    framework: str, long: bool, ladder: dict[str, Rung], measured: dict[str, Measured], cycles: int, requests: int
+    framework: str, kind: str, ladder: dict[str, Rung], measured: dict[str, Measured], cycles: int, requests: int
 ) -> Result:
     stack = measured["stack-sentry"].added.median if "stack-sentry" in measured else None
     return Result(
-        name=f"request_overhead_{framework}{'_long' if long else ''}",
+        name=f"request_overhead_{framework}{kind}",
         title=f"CPU time added per request, {NAMES[framework]}, {ROUTES} routes",
         columns=COLUMNS,
         rows=[_row(rung, measured.get(key), stack) for key, rung in ladder.items()],

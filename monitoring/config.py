@@ -53,7 +53,7 @@ class Config:
     """``stdout``, ``stderr`` or a file's path."""
     log_queue_bytes: int = 8 * 1024 * 1024
     """Bytes of rendered lines that may wait for the writer; past them lines below error are dropped and counted."""
-    log_flush_seconds: float = 0.2
+    log_flush_seconds: float = 0.5
     """Longest time a line waits for the writer, in seconds; errors do not wait."""
 
     health_path: str | None = "/health"
@@ -180,7 +180,7 @@ _RULES: Final[tuple[tuple[str, Callable[[Any], bool], str], ...]] = (
     ),
     ("log_destination", lambda value: isinstance(value, str) and value != "", "'stdout', 'stderr' or a file's path"),
     ("log_queue_bytes", lambda value: isinstance(value, int) and value >= 65536, "at least 65536 bytes"),
-    ("log_flush_seconds", lambda value: 0 < value <= 60, "between 0 and 60 seconds, for example 0.2"),
+    ("log_flush_seconds", lambda value: 0 < value <= 60, "between 0 and 60 seconds, for example 0.5"),
     ("health_path", _is_prefix, "a path such as '/health', or None to switch it off"),
     ("metrics_path", _is_prefix, "a path such as '/metrics', or None to switch it off"),
     (

@@ -1,27 +1,34 @@
 """Where rendered lines go: straight to the destination, or, once a process serves requests, through a queue and one
 thread.
 
-The thread does nothing but join and write: Python work in a thread costs more under the GIL than in place. It wakes
-on a timer, when enough bytes wait, and at once for errors. The queue is bounded in bytes; lines below error are
-dropped first, and counted.
+The thread does nothing but write blocks that are joined already: Python work in a thread costs more under the GIL than
+in place. Whoever writes a line that is due (after a while, when enough bytes wait, at once for an error) hands over: it
+wakes the thread and pauses for a moment, so that the thread gets the GIL. A busy event loop would let go of it for
+microseconds only, and wake the thread in vain each time. The queue is bounded in bytes; lines below error are dropped
+first, and counted.
 """
 
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import sys
 import threading
 import weakref
 from collections import deque
 from collections.abc import Callable
+from time import monotonic
 from typing import Final
 
 _BLOCK: Final = 512 * 1024
-"""Bytes that wake the thread before its time. A wake-up costs about as much as a hundred lines, so it is worth many."""
+"""Bytes that are handed over before their time."""
 
-_PAUSE_SECONDS: Final = 0.2
-"""Shortest time between two wake-ups: of many errors the first is written at once, the others that soon."""
+_ERROR_PAUSE_SECONDS: Final = 0.5
+"""Shortest time between two hand-overs for errors: of many the first is written at once, the others that soon."""
+
+_HAND_OVER_SECONDS: Final = 0.001
+"""Longest pause of a hand-over. A block in the page cache takes a tenth of it; a stalled disk costs no more."""
 
 OnDropped = Callable[[str, int], None]
 
@@ -34,7 +41,7 @@ class LogWriter:
         destination: str,
         *,
         queue_bytes: int = 8 * 1024 * 1024,
-        flush_seconds: float = 0.2,
+        flush_seconds: float = 0.5,
         on_dropped: OnDropped = lambda reason, lines: None,
     ) -> None:
         self.destination = destination
@@ -43,14 +50,15 @@ class LogWriter:
         self._on_dropped = on_dropped
         self._fd: int | None = None
         self._complained = False
-        self._closed = self._hurry = False
+        self._closed = False
         self.queues = False
         """Whether lines are queued in this process, for the thread to write."""
         self._thread: threading.Thread | None = None
         self._lines: deque[bytes] = deque()
+        self._blocks: deque[tuple[bytes, int]] = deque()
         self._lock = threading.Lock()
-        self._wake = threading.Event()
-        self._end = threading.Event()
+        self._wake = threading.Lock()
+        self._done = threading.Lock()
         self._start_afresh()
         _writers.add(self)
 
@@ -65,9 +73,9 @@ class LogWriter:
             return
         self._lines.append(line)
         self._taken += len(line)
-        if (urgent or waiting > _BLOCK) and not self._hurry:
-            self._hurry = True
-            self._wake.set()
+        now = monotonic()
+        if now >= self._due or waiting > _BLOCK or (urgent and now >= self._errors_due):
+            self._hand_over(now)
 
     def start_queue(self) -> None:
         """Begin to queue: called when this process serves its first request, never in a master that only preloads."""
@@ -75,7 +83,6 @@ class LogWriter:
             if self._thread is None and not self._closed:
                 thread = threading.Thread(target=self._run, name="monitoring-log-writer", daemon=True)
                 self._thread, self.queues = thread, True
-                self._end.clear()
                 thread.start()
                 atexit.register(self.flush)
                 _flush_at_end_of_multiprocessing_child(self.flush)
@@ -86,8 +93,7 @@ class LogWriter:
             self.queues = False
             thread, self._thread = self._thread, None
         if thread is not None:
-            self._end.set()
-            self._wake.set()
+            _release(self._wake)
             thread.join(timeout=2.0)
             atexit.unregister(self.flush)
         self.flush()
@@ -106,29 +112,46 @@ class LogWriter:
         self._lines = deque()
         self._taken = 0
         self._written = 0
+        self._blocks = deque()
+        self._due = self._errors_due = 0.0
         self._thread = None
-        self.queues = self._closed = self._hurry = False
-        self._wake = threading.Event()
-        self._end = threading.Event()
+        self.queues = self._closed = False
         self._lock = threading.Lock()
+        self._wake = threading.Lock()
+        self._done = threading.Lock()
+        self._wake.acquire()
+        self._done.acquire()
+
+    def _hand_over(self, now: float) -> None:
+        self._due = now + self._flush_seconds
+        self._errors_due = now + min(self._flush_seconds, _ERROR_PAUSE_SECONDS)
+        self._gather()
+        self._done.acquire(blocking=False)
+        _release(self._wake)
+        self._done.acquire(timeout=_HAND_OVER_SECONDS)
 
     def _run(self) -> None:
         while self.queues:
-            self._wake.wait(self._flush_seconds)
-            self._wake.clear()
-            if self._lines:
+            # Under traffic the lines themselves bring a wake-up in time; this one is for the last before a silence.
+            self._wake.acquire(timeout=2 * self._flush_seconds)
+            if self._blocks or self._lines:
                 self.flush()
-            if self._hurry:  # one wake-up serves all the lines that come soon after
-                self._end.wait(min(self._flush_seconds, _PAUSE_SECONDS))
-                self._hurry = False
-                self.flush()
+            _release(self._done)
+
+    def _gather(self) -> None:
+        """Join the lines that wait into a block."""
+        lines, taken = self._lines, []
+        with contextlib.suppress(IndexError):  # another thread may gather, too
+            for _ in range(len(lines)):
+                taken.append(lines.popleft())
+        if taken:
+            self._blocks.append((b"".join(taken), len(taken)))
 
     def _drain(self) -> None:
-        lines = self._lines
-        taken = [lines.popleft() for _ in range(len(lines))]
-        if taken:
-            block = b"".join(taken)
-            self._write_block(block, len(taken))
+        self._gather()
+        while self._blocks:
+            block, lines = self._blocks.popleft()
+            self._write_block(block, lines)
             self._written += len(block)
 
     def _write_block(self, block: bytes, lines: int) -> None:
@@ -163,6 +186,12 @@ def _open(destination: str) -> int:
     if folder:
         os.makedirs(folder, exist_ok=True)
     return os.open(destination, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
+
+
+def _release(lock: threading.Lock) -> None:
+    """Let go whoever waits for ``lock``, used as a signal; a signal that is there already is enough."""
+    with contextlib.suppress(RuntimeError):
+        lock.release()
 
 
 def _flush_at_end_of_multiprocessing_child(flush: Callable[[], None]) -> None:

@@ -119,13 +119,13 @@ class Monitoring:
 
     def health_app(self) -> ASGIApp:
         """Return the health routes as an ASGI app, for mounting by hand."""
-        from .health_app import health_app
+        from .health_endpoint import health_app
 
         return health_app(self.health, self.config)
 
     def metrics_app(self) -> ASGIApp:
         """Return the Prometheus exposition as an ASGI app, for mounting by hand."""
-        from .metrics_app import metrics_app
+        from .metrics_endpoint import metrics_app
 
         return metrics_app(self.metrics, self.config)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -21,7 +22,10 @@ class MemorySink:
 
     def folds(self) -> Mapping[Kind, Fold]:
         """Return a fold that keeps, for every kind."""
-        return {kind: self.observations.append for kind in KINDS}
+        return {kind: self._keep for kind in KINDS}
+
+    def _keep(self, observation: Observation) -> None:
+        self.observations.append(copy.copy(observation))  # a request's own goes on changing after its end
 
     def of_kind(self, kind: Kind) -> list[Observation]:
         """Return the observations of one kind, in the order they ended."""

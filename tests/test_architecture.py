@@ -23,7 +23,7 @@ LAYERS = [
     {"log_writer", "log_lines"},
     {"middleware", "metrics", "logging_config", "health_check", "spans"},  # edges, sinks and readers
     {"exposition", "request_log", "access", "wsgi_form"},
-    {"metrics_app", "health_app"},
+    {"metrics_endpoint", "health_endpoint"},
     {"monitor"},  # assembly
     {"integrations", "testing"},
     {"__init__"},

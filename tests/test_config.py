@@ -73,7 +73,7 @@ def test_the_environment_is_read_by_type() -> None:
 @pytest.mark.parametrize(
     ("variable", "value", "sentence"),
     [
-        ("MONITORING_LOG_FLUSH_SECONDS", "fast", "must be a number, got 'fast'; for example 0.2."),
+        ("MONITORING_LOG_FLUSH_SECONDS", "fast", "must be a number, got 'fast'; for example 0.5."),
         ("MONITORING_MAX_SERIES", "1.5", "must be a whole number, got '1.5'; for example 2000."),
         ("MONITORING_METRICS_PUBLIC", "maybe", "must be true or false, got 'maybe'."),
         ("MONITORING_LOG_LEVEL", "loud", "must be 'debug', 'info', 'warning', 'error' or 'critical', got 'loud'."),

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from monitoring import Config
-from monitoring.health_app import health_app
+from monitoring.health_endpoint import health_app
 from monitoring.health_check import HealthChecks
 from monitoring.testing import use
 

@@ -28,7 +28,7 @@ def test_an_observation_reaches_every_sink_that_wants_its_kind() -> None:
     """Sinks are independent of each other."""
     first, second = MemorySink(), MemorySink()
     Recorder([first, second]).record(SPAN)
-    assert first.observations == second.observations == [SPAN]
+    assert [one.name for one in first.observations] == [one.name for one in second.observations] == ["work"]
 
 
 def test_a_broken_sink_breaks_neither_the_caller_nor_the_other_sinks() -> None:
@@ -37,7 +37,7 @@ def test_a_broken_sink_breaks_neither_the_caller_nor_the_other_sinks() -> None:
     memory = MemorySink()
     recorder = Recorder([BrokenSink(), memory], count_failure=counted.append)
     recorder.record(SPAN)
-    assert memory.observations == [SPAN]
+    assert [one.name for one in memory.observations] == ["work"]
     assert recorder.failures == {"BrokenSink.fold: RuntimeError": 1}
     assert counted == ["BrokenSink.fold: RuntimeError"]
 

@@ -11,7 +11,7 @@ from asgiref.compatibility import guarantee_single_callable
 
 from ..context import current_record
 from ..observation import UNMATCHED, Observation, RequestRecord, outcome_of_status
-from .edge import CLIENT_CLOSED, RECORD_KEY, ASGIApp, Edge, HasEdge, current_edge, is_client_gone, mark
+from .edge import CLIENT_CLOSED, RECORD_KEY, ASGIApp, Edge, HasEdge, current_edge, is_client_gone, is_marked, mark
 from .inbound import InvalidRequestId, add_repeated
 from .methods import METHODS, OTHER_METHOD
 from .routes import RouteTemplates
@@ -115,7 +115,7 @@ class MonitoringMiddleware:
         self, error: BaseException, edge: Edge, record: RequestRecord, scope: Scope, send: Send
     ) -> None:
         if record.finished:
-            if isinstance(error, Exception) and error is not record.exception:
+            if isinstance(error, Exception) and not is_marked(error, record):
                 mark(error, record)
                 edge.report_background(record, error)
         elif not isinstance(error, Exception):
@@ -181,6 +181,7 @@ class MonitoringMiddleware:
             outcome = outcome or outcome_of_status(record.status)
             duration = perf_counter() - record.started
             edge.recorder.record(Observation("websocket", record.route, outcome, duration, record, record.exception))
+            record.exception = None
 
 
 def _ending(edge: Edge, send: Send) -> Send:

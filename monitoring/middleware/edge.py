@@ -98,6 +98,7 @@ class Edge:
         except Exception as error:
             self.recorder.failed("active requests", error)
         self.recorder.record(record)
+        record.exception = None  # its frames hold the record: as a cycle both would be the garbage collector's
 
     def report_background(self, record: RequestRecord, error: BaseException) -> None:
         """Report work that failed after its response was complete."""
@@ -152,3 +153,8 @@ def mark(exception: BaseException, record: RequestRecord) -> None:
         exception.__monitoring_request__ = record  # type: ignore[attr-defined]
     except AttributeError:
         pass
+
+
+def is_marked(exception: BaseException, record: RequestRecord) -> bool:
+    """Say whether an exception was noted as this request's already."""
+    return getattr(exception, "__monitoring_request__", None) is record

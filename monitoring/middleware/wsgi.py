@@ -12,7 +12,7 @@ from typing import Any
 
 from ..context import current_record, reset
 from ..observation import RequestRecord
-from .edge import RECORD_KEY, Edge, HasEdge, WSGIApp, current_edge, mark
+from .edge import RECORD_KEY, Edge, HasEdge, WSGIApp, current_edge, is_marked, mark
 from .inbound import InvalidRequestId
 from .methods import METHODS, OTHER_METHOD
 
@@ -169,7 +169,7 @@ class _Response:
         """Report a request that an exception ended."""
         record = self._record
         if record.finished:
-            if isinstance(error, Exception) and error is not record.exception:
+            if isinstance(error, Exception) and not is_marked(error, record):
                 mark(error, record)
                 self._edge.report_background(record, error)
             return

