@@ -1,0 +1,43 @@
+"""Assembly: the process's current Monitoring, and what is made of a config."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import monitoring
+
+
+def test_before_configure_the_verbs_act_on_one_that_records_nothing() -> None:
+    """Libraries may use the verbs whether or not an app has set the pack up."""
+    with monitoring.observe("early"):
+        monitoring.counter("too_early_total", "Counted nowhere.").inc()
+    assert monitoring.current().metrics.snapshot() == {}
+    assert monitoring.current().edge is None
+
+
+def test_configure_makes_its_monitoring_the_current_one_and_shutdown_takes_it_back(tmp_path: Path) -> None:
+    """One process has one current Monitoring at a time."""
+    active = monitoring.configure(log_destination=str(tmp_path / "log"))
+    assert monitoring.current() is active
+    monitoring.shutdown()
+    assert monitoring.current() is not active
+    assert monitoring.current().edge is None
+
+
+def test_a_sub_app_can_be_asked_for_again() -> None:
+    """Asking for the apps does not hide the functions that give them."""
+    for _ in range(2):
+        assert callable(monitoring.health_app())
+        assert callable(monitoring.metrics_app())
+
+
+def test_what_was_counted_is_there_until_the_service_ends(tmp_path: Path) -> None:
+    """A Monitoring that is closed hands its counts over to the living; a new one of the service goes on."""
+    settings = {"cells_folder": str(tmp_path / "cells"), "log_destination": str(tmp_path / "log")}
+    (tmp_path / "cells").mkdir(mode=0o700)
+    first = monitoring.Monitoring(monitoring.Config(**settings))
+    second = monitoring.Monitoring(monitoring.Config(**settings))
+    for one in (first, second):
+        one.counter("jobs_total", "Jobs.").inc()
+    first.close()
+    assert second.metrics.snapshot()["jobs_total"].series[0].value == 2
