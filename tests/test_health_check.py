@@ -10,8 +10,8 @@ import httpx
 import pytest
 
 from monitoring import Config
-from monitoring.health_endpoint import health_app
 from monitoring.health_check import HealthChecks
+from monitoring.health_endpoint import health_app
 from monitoring.testing import use
 
 
