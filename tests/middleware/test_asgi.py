@@ -383,7 +383,10 @@ def test_background_work_that_fails_leaves_the_request_as_it_was(monitoring: Mon
     assert ended(sink) == ("ok", 200)
     (background,) = sink.of_kind("background")
     assert (background.name, background.outcome, background.exception) == ("/", "background_error", error)
-    assert background.request is sink.observations[0].request
+    (request,) = sink.of_kind("request")
+    assert background.request is not None
+    assert request.request is not None
+    assert background.request.request_id == request.request.request_id
 
 
 def test_a_request_ends_before_its_background_work_begins(monitoring: Monitoring, sink: MemorySink) -> None:
