@@ -1,7 +1,8 @@
 """A load client in a process of its own that keeps a ledger of what it really received.
 
-Run as a script it reads a `Plan` as JSON from standard input, prints one line when half of the requests are answered,
-and then the ledger as one line of JSON. `run_load` does that from a test. Standard library only, plain TCP.
+Run as a script it reads a `Plan` as a line of JSON from standard input, prints one line when half of the requests are
+answered, keeps the last quarter back until standard input is closed, and prints the ledger as one line of JSON.
+`run_load` does that from a test. Standard library only, plain TCP.
 """
 
 from __future__ import annotations
@@ -93,7 +94,10 @@ def run_load(
     limit_seconds: float = 120,
     at_half_way: Callable[[], object] | None = None,
 ) -> Ledger:
-    """Run a load in a separate process and return its ledger; call `at_half_way` here while it goes on there."""
+    """Run a load in a separate process and return its ledger.
+
+    `at_half_way` is called here while the load goes on there; the last quarter of the requests comes after it.
+    """
     plan = Plan(port, tuple(targets), count, connections, requests_per_connection, limit_seconds)
     with subprocess.Popen(
         [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -101,12 +105,13 @@ def run_load(
         assert client.stdin is not None
         assert client.stdout is not None
         try:
-            client.stdin.write(json.dumps(asdict(plan)))
-            client.stdin.close()
+            client.stdin.write(json.dumps(asdict(plan)) + "\n")
+            client.stdin.flush()
             if client.stdout.readline().strip() != HALF_WAY:
                 raise AssertionError(f"The load client stopped before half of {count} requests were answered.")
             if at_half_way is not None:
                 at_half_way()
+            client.stdin.close()
             ledger = Ledger.from_json(client.stdout.read())
         except BaseException:
             client.kill()
@@ -124,15 +129,19 @@ class _Client:
         self._numbers = itertools.count()
         self._deadline = time.monotonic() + plan.limit_seconds
         self._half = (plan.count + 1) // 2
+        self._last_quarter = plan.count * 3 // 4
+        self._half_way_is_over = threading.Event()
         self._lock = threading.Lock()
         self._ledger = Ledger()
 
-    def run(self) -> Ledger:
-        """Send all requests and return the ledger."""
+    def run(self, wait_for_half_way: Callable[[], object]) -> Ledger:
+        """Send all requests and return the ledger; the last quarter goes out once `wait_for_half_way` returns."""
         began = time.monotonic()
         threads = [threading.Thread(target=self._keep_asking) for _ in range(self._plan.connections)]
         for thread in threads:
             thread.start()
+        wait_for_half_way()
+        self._half_way_is_over.set()
         for thread in threads:
             thread.join()
         self._ledger.seconds = time.monotonic() - began
@@ -142,6 +151,8 @@ class _Client:
         connection = self._connection()
         used = 0
         while (number := next(self._numbers)) < self._plan.count and self._connect(connection):
+            if number >= self._last_quarter:
+                self._half_way_is_over.wait(self._plan.limit_seconds)
             target = self._plan.targets[number % len(self._plan.targets)]
             try:
                 self._ask(connection, target, number)
@@ -196,9 +207,9 @@ def _acknowledge_at_once(connection: http.client.HTTPConnection) -> None:
 
 
 def _main() -> None:
-    raw = json.load(sys.stdin)
+    raw = json.loads(sys.stdin.readline())
     raw["targets"] = tuple(Target(**target) for target in raw["targets"])
-    print(_Client(Plan(**raw)).run().to_json(), flush=True)
+    print(_Client(Plan(**raw)).run(sys.stdin.read).to_json(), flush=True)
 
 
 if __name__ == "__main__":
