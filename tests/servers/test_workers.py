@@ -72,7 +72,8 @@ def test_no_request_is_lost_or_counted_twice_when_a_worker_is_killed_under_load(
     totals = [scrape.requests() for scrape in scrapes]
     least, most = ledger.total, ledger.total + ledger.cut
     assert ledger.workers[str(killed[0])], "The killed worker had answered nothing."
-    assert 1 <= ledger.cut <= CONNECTIONS
+    # A connection breaks once by the kill and, on a slow machine, once more while it waits idle for its last quarter.
+    assert 1 <= ledger.cut <= 2 * CONNECTIONS
     assert len(ledger.workers) >= 2, "One worker answered everything."
     assert all(least <= total <= most for total in totals), (least, most, totals)
     _assert_never_decreasing(watcher.totals + totals)
