@@ -41,6 +41,7 @@ __all__ = [
     "Monitoring",
     "MonitoringMiddleware",
     "WSGIMonitoringMiddleware",
+    "agent",
     "bind",
     "carry_context",
     "check",
@@ -76,6 +77,11 @@ def install(app: Any, **settings: Any) -> Monitoring:
 def observe(name: str, **attributes: Any) -> Span:
     """Time a piece of code under ``name``: a ``with`` block, or a decorator of def, async def and generators."""
     return Span(lambda: current().recorder, name, attributes)
+
+
+def agent(name: str, **attributes: Any) -> Span:
+    """Time an agent, or a step of one, like ``observe``: LLM calls inside it are attributed to it. Nests."""
+    return Span(lambda: current().recorder, name, attributes, "agent")
 
 
 def counter(name: str, help: str, labels: Sequence[str] = ()) -> Counter:

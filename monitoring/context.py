@@ -16,7 +16,7 @@ from contextvars import ContextVar, Token
 from types import MappingProxyType
 from typing import Any, ParamSpec, TypeVar
 
-from .observation import RequestRecord
+from .observation import Block, RequestRecord
 from .utils.ids import format_traceparent
 
 P = ParamSpec("P")
@@ -26,6 +26,7 @@ _NO_FIELDS: Mapping[str, Any] = MappingProxyType({})
 
 
 current_record: ContextVar[RequestRecord | None] = ContextVar("monitoring_request", default=None)
+current_block: ContextVar[Block | None] = ContextVar("monitoring_block", default=None)
 _bound_fields: ContextVar[Mapping[str, Any]] = ContextVar("monitoring_fields", default=_NO_FIELDS)
 _muted: ContextVar[bool] = ContextVar("monitoring_muted", default=False)
 

@@ -76,6 +76,10 @@ class Monitoring:
         """Time a piece of code under ``name``: a ``with`` block, or a decorator of def, async def and generators."""
         return Span(lambda: self.recorder, name, attributes)
 
+    def agent(self, name: str, **attributes: Any) -> Span:
+        """Time an agent, or a step of one: LLM calls inside it are attributed to it."""
+        return Span(lambda: self.recorder, name, attributes, "agent")
+
     def counter(self, name: str, help: str, labels: Sequence[str] = ()) -> Counter:
         """Declare a counter, exact over all worker processes. Its name ends in ``_total``."""
         declaration = counter_declaration(name, help, labels)

@@ -2,15 +2,34 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
-Kind = Literal["request", "websocket", "background", "span"]
-"""What happened: a request served, a websocket's life, work after a response, a piece of the user's code."""
+Kind = Literal[
+    "request", "websocket", "background",
+    "span", "agent", "operation", "event", "error",
+    "db", "cache", "llm", "http",
+]  # fmt: skip
+"""What happened: a request served, a websocket's life, work after a response; a piece of the user's code, an agent's
+step, a business operation, a usage event, an error reported by hand; a call to a database, cache, LLM or server.
+"""
 
-KINDS: Final[tuple[Kind, ...]] = ("request", "websocket", "background", "span")
+KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 
 UNMATCHED: Final = "(unmatched)"
+
+
+class Block:
+    """A piece of code that runs now under ``observe`` or ``agent``: what happens inside it is its child."""
+
+    __slots__ = ("agent", "name", "parent")
+
+    def __init__(self, name: str, parent: Block | None, agent: str) -> None:
+        self.name = name
+        self.parent = parent
+        self.agent = agent
+        """The nearest agent's name, this block's own among them; "" outside of any."""
 
 
 class Observation:
@@ -24,6 +43,12 @@ class Observation:
     duration_seconds: float = 0.0
     exception: BaseException | None = None
     attributes: Mapping[str, Any] | None = None
+    started: float = 0.0
+    """Monotonic clock at the start, seconds."""
+    block: Block | None = None
+    """The block in which it happened."""
+    opened: Block | None = None
+    """The block that it was itself, of a span, agent or operation."""
 
     def __init__(
         self,
@@ -123,3 +148,14 @@ def outcome_of_status(status: int) -> str:
     if status < 400:
         return "ok"
     return "client_error" if status < 500 else "server_error"
+
+
+def outcome_of_exception(error: BaseException) -> str:
+    """Return how a piece of work that raised has ended: ``error``, ``cancelled`` or, of a generator,
+    ``closed_early``.
+    """
+    if isinstance(error, Exception):
+        return "error"
+    if isinstance(error, GeneratorExit):
+        return "closed_early"
+    return "cancelled" if isinstance(error, asyncio.CancelledError) else "error"

@@ -1,16 +1,17 @@
-"""``observe``: timing a piece of the user's code, as a decorator or a block."""
+"""``observe`` and ``agent``: timing a piece of the user's code, as a decorator or a block."""
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import inspect
 from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import contextmanager
+from contextvars import Token
 from time import perf_counter
 from typing import Any, TypeVar
 
-from .context import current_record
-from .observation import Observation
+from .context import current_block, current_record, reset
+from .observation import Block, Kind, Observation, outcome_of_exception
 from .recorder import Recorder
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -20,21 +21,34 @@ class Span:
     """Time a piece of code under a name: as a ``with`` block, or as a decorator of def, async def and generators of
     both kinds.
 
+    What happens inside is its child: a kept request shows it as a tree, and LLM calls belong to the nearest agent.
     Outcomes: ``ok``, ``error``, ``cancelled``, and for generators ``closed_early``. A generator is timed from its
-    first step to its end. One block object is for one block at a time; a decorator is for any number of calls.
+    first step to its end, and is no parent: its caller's code runs in between. One block object is for one block at a
+    time; a decorator is for any number of calls.
     """
 
-    def __init__(self, recorder_of: Callable[[], Recorder], name: str, attributes: dict[str, Any]) -> None:
+    def __init__(
+        self, recorder_of: Callable[[], Recorder], name: str, attributes: dict[str, Any], kind: Kind = "span"
+    ) -> None:
         self._recorder_of = recorder_of
         self._name = name
         self._attributes = attributes
+        self._kind = kind
         self._started = 0.0
+        self._block: Block | None = None
+        self._token: Token[Block | None] | None = None
 
     def __enter__(self) -> None:
+        parent = current_block.get()
+        agent = self._name if self._kind == "agent" else parent.agent if parent is not None else ""
+        self._block = Block(self._name, parent, agent)
+        self._token = current_block.set(self._block)
         self._started = perf_counter()
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
-        self._report(self._started, error)
+        if self._token is not None:
+            reset(current_block, self._token)
+        self._report(self._started, error, self._block)
 
     def __call__(self, function: F) -> F:
         """Return ``function`` with each of its calls timed."""
@@ -63,14 +77,14 @@ class Span:
 
     def _wrap_generator(self, function: Callable[..., Any]) -> Callable[..., Any]:
         def observed(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
-            with self._fresh():
+            with self._timed():
                 return (yield from function(*args, **kwargs))
 
         return observed
 
     def _wrap_async_generator(self, function: Callable[..., Any]) -> Callable[..., Any]:
         async def observed(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
-            with self._fresh():
+            with self._timed():
                 steps = function(*args, **kwargs)
                 try:
                     value = await anext(steps)
@@ -90,19 +104,30 @@ class Span:
         return observed
 
     def _fresh(self) -> Span:
-        return Span(self._recorder_of, self._name, self._attributes)
+        return Span(self._recorder_of, self._name, self._attributes, self._kind)
 
-    def _report(self, started: float, error: BaseException | None) -> None:
-        duration = perf_counter() - started
-        failed = error if isinstance(error, Exception) else None
-        self._recorder_of().record(
-            Observation("span", self._name, _outcome(error), duration, current_record.get(), failed, self._attributes)
+    @contextmanager
+    def _timed(self) -> Generator[None, None, None]:
+        started, error = perf_counter(), None
+        try:
+            yield
+        except BaseException as raised:
+            error = raised
+            raise
+        finally:
+            self._report(started, error, None)
+
+    def _report(self, started: float, error: BaseException | None, opened: Block | None) -> None:
+        observation = Observation(
+            self._kind,
+            self._name,
+            "ok" if error is None else outcome_of_exception(error),
+            perf_counter() - started,
+            current_record.get(),
+            error if isinstance(error, Exception) else None,
+            self._attributes,
         )
-
-
-def _outcome(error: BaseException | None) -> str:
-    if error is None:
-        return "ok"
-    if isinstance(error, GeneratorExit):
-        return "closed_early"
-    return "cancelled" if isinstance(error, asyncio.CancelledError) else "error"
+        observation.started = started
+        observation.opened = opened
+        observation.block = opened.parent if opened is not None else current_block.get()
+        self._recorder_of().record(observation)

@@ -19,7 +19,9 @@ LAYERS = [
     {"utils", "config"},
     {"observation"},
     {"context"},
-    {"recorder", "cells"},
+    {"calls"},
+    {"recorder", "cells", "store"},
+    {"outbox"},
     {"log_writer", "log_lines"},
     {"middleware", "metrics", "logging_config", "health_check", "spans"},  # edges, sinks and readers
     {"exposition", "request_log", "access", "wsgi_form"},

@@ -1,0 +1,54 @@
+"""The outbox: facts on their way to the store. Bounded; what no longer fits is counted, not waited for."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+from .store.facts import Fact
+
+CAPACITY = 20_000
+RESERVED = 5_000
+"""Places on top of the capacity that only errors and slow requests may take."""
+
+
+class Outbox:
+    """A bounded queue between the request's thread and the flusher's. Thread-safe, without a lock."""
+
+    def __init__(self, on_first: Callable[[], None] = lambda: None, *, capacity: int = CAPACITY) -> None:
+        self.dropped = 0
+        """Facts that found no place."""
+        self._capacity = capacity
+        self._reserve = capacity * RESERVED // CAPACITY
+        self._facts: deque[Fact] = deque()
+        self._on_first = on_first
+        self._started = False
+
+    def put(self, fact: Fact, *, important: bool = False) -> None:
+        """Queue a fact; ``important`` ones (errors, slow requests) have places of their own."""
+        if len(self._facts) >= self._capacity + (self._reserve if important else 0):
+            self.dropped += 1
+            return
+        self._facts.append(fact)
+        if not self._started:
+            self._started = True
+            self._on_first()
+
+    def take(self, limit: int) -> list[Fact]:
+        """Remove and return the oldest facts, ``limit`` at most."""
+        taken: list[Fact] = []
+        while len(taken) < limit:
+            try:
+                taken.append(self._facts.popleft())
+            except IndexError:
+                break
+        return taken
+
+    def start_anew(self) -> None:
+        """Forget everything: a forked child's facts are its parent's to write."""
+        self._facts = deque()
+        self._started = False
+        self.dropped = 0
+
+    def __len__(self) -> int:
+        return len(self._facts)
