@@ -4,17 +4,17 @@ WORKERS ?= 2
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-long lint bench clean
+.PHONY: demo test test-long lint bench dashboard clean
 
 demo: .venv/demo
 	$(BIN)/monitoring demo --port $(PORT) --workers $(WORKERS) $(ARGS)
 
 test: .venv/test
-	scripts/install-components prometheus
+	scripts/install-components prometheus chromium
 	$(BIN)/python -m pytest -m "not long" $(ARGS)
 
 test-long: .venv/test
-	scripts/install-components prometheus
+	scripts/install-components prometheus chromium
 	$(BIN)/python -m pytest $(ARGS)
 
 lint: .venv/lint
@@ -25,6 +25,9 @@ lint: .venv/lint
 bench: .venv/bench
 	scripts/install-components wrk
 	$(BIN)/python -m benchmarks $(ARGS)
+
+dashboard:
+	cd dashboard && npm ci --no-audit --no-fund && npm run --silent build
 
 .venv/%: pyproject.toml scripts/install-python
 	PYTHON="$(PYTHON)" scripts/install-python $*
