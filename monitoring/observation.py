@@ -122,6 +122,12 @@ class RequestRecord(Observation):
     llm_cost_usd: float = 0.0
     error_group: str = ""
 
+    calls: list[Observation] | None = None
+    """The calls and blocks inside of it that have ended, in that order; see ``KeptRequests`` for the bound."""
+    calls_dropped: int = 0
+    lines: list[bytes] | None = None
+    """The log lines that were written in it, as far as they are kept."""
+
     if TYPE_CHECKING:
 
         def __init__(self) -> None: ...

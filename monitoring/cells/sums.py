@@ -65,6 +65,12 @@ class Totals:
     unreadable: int = 0
     """Files skipped because they do not parse."""
 
+    @property
+    def generation(self) -> str:
+        """Return what changes when the sums begin at zero again: a restart of the service."""
+        header = self.living[0] if self.living else Header(0, 0.0, "", "")
+        return header.generation or f"process {header.pid}"
+
     def takes(self, declaration: Declaration) -> bool:
         """Say whether a metric's series can be added to those that are here already under its name."""
         known = self.metrics.get(declaration.name)

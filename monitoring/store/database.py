@@ -77,6 +77,18 @@ class Database:
                 if isinstance(driver, sqlite3.Connection):
                     driver.set_progress_handler(None, 0)
 
+    @contextlib.contextmanager
+    def maintaining(self) -> Iterator[sqlite3.Connection]:
+        """Give the embedded database's own connection, outside of a transaction. Raise StoreUnusable."""
+        with self._connected() as connection:
+            driver: Any = connection.connection.driver_connection
+            yield driver
+
+    @property
+    def identity(self) -> int:
+        """Return a number that changes when another file took the place of the embedded database's."""
+        return self._inode
+
     def close(self) -> None:
         """Close all connections; the next use opens new ones."""
         with self._lock:

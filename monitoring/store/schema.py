@@ -89,7 +89,7 @@ baseline = Table(
     "baseline",
     metadata,
     Column("host", Text, primary_key=True),
-    Column("series", _Id, primary_key=True),
+    Column("series", Text, primary_key=True),
     Column("generation", Text, nullable=False),
     _number("total"),
     Column("sketch", LargeBinary),
@@ -207,6 +207,16 @@ error_count = Table(
     sqlite_with_rowid=False,
 )
 """Occurrences of a group in each hour."""
+
+error_minute = Table(
+    "error_minute",
+    metadata,
+    Column("bucket", _Id, primary_key=True),
+    Column("group_id", Text, primary_key=True),
+    _count("count"),
+    sqlite_with_rowid=False,
+)
+"""Occurrences of a group in each minute of the last day; who writes also trims."""
 
 event = Table(
     "event",

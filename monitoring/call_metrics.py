@@ -1,0 +1,92 @@
+"""The sink that counts calls, agents and business: which observation adds to which cells."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from . import families
+from .calls import CacheCall, DatabaseCall, HTTPCall, LLMCall
+from .cells import Declaration
+from .observation import Kind, Observation
+from .recorder import Fold
+
+
+class CountsMetrics(Protocol):
+    """Where values are counted, as far as this sink needs it."""
+
+    def add(self, declaration: Declaration, values: tuple[str, ...], amount: float) -> None:
+        """Add to a counter."""
+        ...
+
+    def observe(self, declaration: Declaration, values: tuple[str, ...], value: float) -> None:
+        """Count a value in a histogram."""
+        ...
+
+
+class CallMetrics:
+    """Counts calls to databases, caches, LLMs and servers, and the agents around them. Thread-safe."""
+
+    def __init__(self, metrics: CountsMetrics) -> None:
+        self._metrics = metrics
+
+    def folds(self) -> Mapping[Kind, Fold]:
+        """Return how each kind of call is counted."""
+        return {
+            "db": self._fold_database,
+            "cache": self._fold_cache,
+            "http": self._fold_http,
+            "llm": self._fold_llm,
+            "agent": self._fold_agent,
+        }
+
+    def _fold_database(self, call: DatabaseCall) -> None:
+        values = (call.system, call.operation, call.name, call.error_type)
+        self._metrics.observe(families.DB_DURATION, values, call.duration_seconds)
+
+    def _fold_cache(self, call: CacheCall) -> None:
+        values = (call.cache, call.system, call.name, call.error_type)
+        self._metrics.observe(families.CACHE_DURATION, values, call.duration_seconds)
+        if call.hits:
+            self._metrics.add(families.CACHE_GETS, (call.cache, call.system, "hit"), float(call.hits))
+        if call.misses:
+            self._metrics.add(families.CACHE_GETS, (call.cache, call.system, "miss"), float(call.misses))
+
+    def _fold_http(self, call: HTTPCall) -> None:
+        values = (call.method, call.host, str(call.status or ""), call.error_type)
+        self._metrics.observe(families.HTTP_CLIENT_DURATION, values, call.duration_seconds)
+
+    def _fold_llm(self, call: LLMCall) -> None:
+        values = (call.provider, call.model, call.operation)
+        error = call.error_type or ("" if call.outcome == "ok" else call.outcome)
+        self._metrics.observe(families.LLM_DURATION, (*values, error), call.duration_seconds)
+        if call.first_chunk_seconds:
+            self._metrics.observe(families.LLM_FIRST_CHUNK, values, call.first_chunk_seconds)
+        for declaration, amount in (
+            (families.LLM_INPUT_TOKENS, call.input_tokens),
+            (families.LLM_OUTPUT_TOKENS, call.output_tokens),
+            (families.LLM_CACHE_READ_TOKENS, call.cache_read_tokens),
+            (families.LLM_CACHE_WRITE_TOKENS, call.cache_write_tokens),
+            (families.LLM_REASONING_TOKENS, call.reasoning_tokens),
+            (families.LLM_USAGE_MISSING, not call.has_usage),
+            (families.LLM_UNPRICED, call.cost_usd is None),
+            (families.LLM_COST, call.cost_usd or 0),
+        ):
+            if amount:
+                self._metrics.add(declaration, values, float(amount))
+        if call.agent:
+            self._add_to_agent(call)
+
+    def _add_to_agent(self, call: LLMCall) -> None:
+        agent = (call.agent,)
+        self._metrics.add(families.AGENT_CALLS, agent, 1.0)
+        self._metrics.add(families.AGENT_TOKENS, agent, float(call.input_tokens + call.output_tokens))
+        self._metrics.add(families.AGENT_COST, agent, float(call.cost_usd or 0))
+
+    def _fold_agent(self, observation: Observation) -> None:
+        error = "" if observation.outcome == "ok" else _error_type(observation)
+        self._metrics.observe(families.AGENT_DURATION, (observation.name, error), observation.duration_seconds)
+
+
+def _error_type(observation: Observation) -> str:
+    return type(observation.exception).__name__ if observation.exception is not None else observation.outcome

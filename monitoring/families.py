@@ -1,0 +1,123 @@
+"""The metrics of calls, agents and business: their names, labels and buckets.
+
+Names follow OpenTelemetry's semantic conventions (v1.44, and those for generative AI) in Prometheus spelling, caches
+follow Micrometer's. ``error_type`` is "" where there was no error, so that a metric has one label set.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from .cells import Declaration, scale
+
+_DB_LABELS: Final = ("db_system_name", "db_operation_name", "db_query_summary", "error_type")
+_CACHE_LABELS: Final = ("cache", "cache_system")
+_LLM_LABELS: Final = ("gen_ai_provider_name", "gen_ai_request_model", "gen_ai_operation_name")
+_LLM_LIMITS: Final = {"gen_ai_request_model": 100}
+_AGENT: Final = ("gen_ai_agent_name",)
+
+
+def _histogram(
+    name: str, help: str, labels: tuple[str, ...], le: tuple[float, ...], **more: dict[str, int]
+) -> Declaration:
+    return Declaration(name=name, kind="histogram", help=help, labels=labels, le=le, limits=more.get("limits", {}))
+
+
+def _counter(name: str, help: str, labels: tuple[str, ...], **more: dict[str, int]) -> Declaration:
+    return Declaration(name=name, kind="counter", help=help, labels=labels, limits=more.get("limits", {}))
+
+
+DB_DURATION: Final = _histogram(
+    "db_client_operation_duration_seconds", "Time of database statements.", _DB_LABELS, scale.DB_SECONDS
+)
+CACHE_GETS: Final = _counter(
+    "cache_gets_total", "Keys looked up in a cache, by result: hit or miss.", (*_CACHE_LABELS, "result")
+)
+CACHE_DURATION: Final = _histogram(
+    "cache_operation_duration_seconds",
+    "Time of cache commands.",
+    (*_CACHE_LABELS, "operation", "error_type"),
+    scale.CACHE_SECONDS,
+)
+HTTP_CLIENT_DURATION: Final = _histogram(
+    "http_client_request_duration_seconds",
+    "Time of outgoing HTTP requests until the response began.",
+    ("http_request_method", "server_address", "http_response_status_code", "error_type"),
+    scale.HTTP_SECONDS,
+    limits={"server_address": 200},
+)
+
+LLM_DURATION: Final = _histogram(
+    "gen_ai_client_operation_duration_seconds",
+    "Time of calls to language models, until the last chunk of a stream.",
+    (*_LLM_LABELS, "error_type"),
+    scale.LLM_SECONDS,
+    limits=_LLM_LIMITS,
+)
+LLM_FIRST_CHUNK: Final = _histogram(
+    "gen_ai_client_operation_time_to_first_chunk_seconds",
+    "Time to the first chunk of streamed answers.",
+    _LLM_LABELS,
+    scale.LLM_SECONDS,
+    limits=_LLM_LIMITS,
+)
+
+
+def _tokens(what: str, help: str) -> Declaration:
+    return _counter(f"gen_ai_client_inference_usage_{what}_tokens_total", help, _LLM_LABELS, limits=_LLM_LIMITS)
+
+
+LLM_INPUT_TOKENS: Final = _tokens("input", "Tokens sent to language models, cached ones included.")
+LLM_OUTPUT_TOKENS: Final = _tokens("output", "Tokens that language models answered, reasoning included.")
+LLM_CACHE_READ_TOKENS: Final = _tokens("cache_read_input", "Input tokens that came from the provider's cache.")
+LLM_CACHE_WRITE_TOKENS: Final = _tokens("cache_write_input", "Input tokens written to the provider's cache.")
+LLM_REASONING_TOKENS: Final = _tokens("reasoning_output", "Output tokens spent on reasoning.")
+LLM_COST: Final = _counter(
+    "gen_ai_client_cost_usd_total",
+    "Cost of calls whose price is known, in US dollars.",
+    _LLM_LABELS,
+    limits=_LLM_LIMITS,
+)
+LLM_UNPRICED: Final = _counter(
+    "gen_ai_client_unpriced_operations_total", "Calls whose price is not known.", _LLM_LABELS, limits=_LLM_LIMITS
+)
+LLM_USAGE_MISSING: Final = _counter(
+    "gen_ai_client_usage_missing_total",
+    "Calls whose provider did not tell the token counts.",
+    _LLM_LABELS,
+    limits=_LLM_LIMITS,
+)
+
+AGENT_DURATION: Final = _histogram(
+    "gen_ai_invoke_agent_duration_seconds",
+    "Time of agents and their steps.",
+    (*_AGENT, "error_type"),
+    scale.LLM_SECONDS,
+)
+AGENT_CALLS: Final = _counter("monitoring_agent_llm_calls_total", "LLM calls made inside of agents.", _AGENT)
+AGENT_TOKENS: Final = _counter("monitoring_agent_tokens_total", "Tokens used inside of agents.", _AGENT)
+AGENT_COST: Final = _counter(
+    "monitoring_agent_cost_usd_total", "Known cost of LLM calls made inside of agents.", _AGENT
+)
+
+OPERATION_DURATION: Final = _histogram(
+    "monitoring_operation_duration_seconds",
+    "Time to complete business operations, by outcome: ok, failed or abandoned.",
+    ("operation", "outcome"),
+    scale.LLM_SECONDS,
+)
+OPERATION_VALUE_DURATION: Final = _histogram(
+    "monitoring_operation_value_duration_seconds",
+    "Time to complete business operations, by the value of one of their dimensions.",
+    ("operation", "dimension", "value", "outcome"),
+    scale.LLM_SECONDS,
+)
+EVENTS: Final = _counter("monitoring_events_total", "Usage events.", ("event",))
+FEATURES: Final = _counter("monitoring_feature_uses_total", "Uses of features.", ("feature",))
+
+STORE_FAILURES: Final = _counter("monitoring_store_failures_total", "Rounds in which the store could not be used.", ())
+FACTS_DROPPED: Final = _counter(
+    "monitoring_facts_dropped_total", "Facts for the store that found no place in the queue.", ()
+)
+
+ALL: Final = tuple(value for value in list(globals().values()) if isinstance(value, Declaration))

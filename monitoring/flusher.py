@@ -1,0 +1,169 @@
+"""The flusher: in rounds it carries facts to the store and does the work that leases give this process.
+
+What fails is tried again in the next round; the app never waits for it. ``background`` runs it in a thread.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from .outbox import Outbox
+from .store.database import Database, StoreUnusable
+from .store.facts import Fact
+from .store.leases import Lease, LeaseLost
+from .store.writer import FactWriter
+
+BATCH: Final = 1_000
+_CLOSING_TRIES: Final = 20
+_CLOSING_PAUSE_SECONDS: Final = 0.05
+
+LeaseName = Literal["", "host", "store"]
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """Something done every ``interval_seconds`` by the process that holds a lease, or, without one, by each.
+
+    ``run`` gets the lease and the time. A job that is ``final`` runs once more when the process ends.
+    """
+
+    name: str
+    run: Callable[[Lease, float], None]
+    interval_seconds: float
+    lease: LeaseName = ""
+    final: bool = False
+
+
+class Flusher:
+    """One process's rounds of work for the store. Thread-safe: one round at a time."""
+
+    def __init__(
+        self,
+        database: Database,
+        outbox: Outbox,
+        jobs: Sequence[Job],
+        *,
+        host: str,
+        hash_users: bool = True,
+        on_failure: Callable[[str, Exception], None] = lambda part, error: None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.process = f"{host}:{os.getpid()}"
+        self.last_flush_at: float | None = None
+        """Unix seconds of the last round in which the store took everything."""
+        self.failing = ""
+        """Why the store cannot be used now, "" when it can."""
+        self._database = database
+        self._outbox = outbox
+        self._jobs = tuple(jobs)
+        self._on_failure = on_failure
+        self._clock = clock
+        self._writer = FactWriter(database, self.process, hash_users=hash_users)
+        self._leases: dict[LeaseName, Lease] = {
+            "host": Lease(f"host:{host}", self.process),
+            "store": Lease("store", self.process),
+        }
+        self._held: set[LeaseName] = set()
+        self._due: dict[str, float] = {}
+        self._batch: tuple[str, list[Fact]] | None = None
+        self._batches = 0
+        self._work = threading.Lock()
+
+    def holds(self, lease: LeaseName) -> bool:
+        """Say whether this process holds a lease."""
+        return lease in self._held
+
+    def flush(self) -> None:
+        """Do one round, in this thread. Never raises: what fails is reported and tried again."""
+        with self._work:
+            now = self._clock()
+            try:
+                self._write_facts()
+                self._take_leases(now)
+                self.failing = ""
+            except StoreUnusable as error:
+                return self._fail(error)
+            for job in self._jobs:
+                if self._is_due(job, now):
+                    self._due[job.name] = now + job.interval_seconds
+                    self._run(job, now)
+
+    def finish(self) -> None:
+        """Write what waits, run the final jobs as soon as their leases are free, and give the leases up."""
+        with self._work:
+            try:
+                for job in self._jobs:
+                    if job.final:
+                        self._run_finally(job)
+                self._write_facts()
+                self._release()
+            except StoreUnusable as error:
+                self._fail(error)
+
+    def _write_facts(self) -> None:
+        while True:
+            if self._batch is None:
+                facts = self._outbox.take(BATCH)
+                if not facts:
+                    break
+                self._batches += 1
+                self._batch = (f"{time.time_ns():x}-{self.process}-{self._batches}", facts)
+            self._writer.write(*self._batch)
+            self._batch = None
+        self.last_flush_at = self._clock()
+
+    def _take_leases(self, now: float) -> None:
+        wanted = {job.lease for job in self._jobs if job.lease}
+        with self._database.reading() as connection:
+            free = [name for name in wanted if self._leases[name].is_free(connection, now)]
+        self._held = set()
+        if free:
+            with self._database.writing() as connection:
+                self._held = {name for name in free if self._leases[name].acquire(connection, now)}
+
+    def _is_due(self, job: Job, now: float) -> bool:
+        if job.lease and job.lease not in self._held:
+            return False
+        due = self._due.get(job.name, now)
+        return now >= due or due - now > job.interval_seconds  # the clock was set back
+
+    def _run(self, job: Job, now: float) -> None:
+        try:
+            job.run(self._leases.get(job.lease, _NO_LEASE), now)
+        except LeaseLost:
+            self._held.discard(job.lease)
+        except StoreUnusable as error:
+            self._fail(error)
+        except Exception as error:
+            self._on_failure(job.name, error)
+
+    def _run_finally(self, job: Job) -> None:
+        """Run a job once more, waiting a moment for a lease that another process is about to give up."""
+        for _ in range(_CLOSING_TRIES if job.lease else 1):
+            now = self._clock()
+            if job.lease and not self._acquired(self._leases[job.lease], now):
+                time.sleep(_CLOSING_PAUSE_SECONDS)
+                continue
+            return self._run(job, now)
+
+    def _acquired(self, lease: Lease, now: float) -> bool:
+        with self._database.writing() as connection:
+            return lease.acquire(connection, now)
+
+    def _release(self) -> None:
+        with self._database.writing() as connection:
+            for lease in self._leases.values():
+                lease.release(connection)
+        self._held = set()
+
+    def _fail(self, error: Exception) -> None:
+        self.failing = str(error)
+        self._on_failure("store", error)
+
+
+_NO_LEASE: Final = Lease("", "")

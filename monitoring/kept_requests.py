@@ -1,0 +1,231 @@
+"""The sink that sums up what a request did, and keeps whole those requests that somebody will ask for.
+
+Kept are failed requests, slow ones and a sample. Slow means slow for its route: above a moving estimate of the route's
+p99, or above ``slow_request_seconds``. So there are requests behind each spike, whatever its height.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from .calls import CacheCall, Call, DatabaseCall, HTTPCall, LLMCall
+from .observation import UNMATCHED, Kind, Observation, RequestRecord
+from .outbox import Outbox
+from .recorder import Fold
+from .store.facts import RequestFact, SpanFact
+
+CALLS: Final = 200
+"""Calls and blocks kept of one request."""
+ROUTES: Final = 2_000
+"""Routes whose p99 is followed; past them only ``slow_request_seconds`` decides."""
+
+_BUCKET_SECONDS: Final = 1.0
+_UP: Final = 1.1
+_DOWN: Final = _UP ** (-0.01 / 0.99)
+"""A step up for each request above the estimate and one down for each below it stand still at the p99."""
+
+_FAILED: Final = frozenset({"server_error", "error_after_start"})
+_PATH_LIMIT: Final = 256
+
+
+class KeptRequests:
+    """Decides at a request's end whether it is kept whole. Thread-safe under the GIL."""
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        *,
+        slow_seconds: float,
+        sample_rate: float,
+        max_per_second: float,
+        on_first: Callable[[], None] = lambda: None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._outbox = outbox
+        self._slow_seconds = slow_seconds
+        self._sample_every = round(1 / sample_rate) if sample_rate else 0
+        self._max_per_second = max_per_second
+        self._on_first = on_first
+        self._clock = clock
+        self._started = False
+        self._thresholds: dict[str, float] = {}
+        self._seen = 0
+        self._second = 0.0
+        self._kept_in_second = 0
+
+    def folds(self) -> Mapping[Kind, Fold]:
+        """Return what of each kind is added to its request, and the decision at the end."""
+        return {
+            "db": self._add_database_call,
+            "cache": self._add_cache_call,
+            "llm": self._add_llm_call,
+            "http": self._add,
+            "span": self._add,
+            "agent": self._add,
+            "operation": self._add,
+            "request": self._decide,
+        }
+
+    def start_anew(self) -> None:
+        """Begin again in a forked child."""
+        self._started = False
+
+    def _add(self, observation: Observation) -> None:
+        request = observation.request
+        if request is None or request.finished:
+            return
+        calls = request.calls
+        if calls is None:
+            request.calls = [observation]
+        elif len(calls) < CALLS:
+            calls.append(observation)
+        else:
+            request.calls_dropped += 1
+
+    def _add_database_call(self, call: DatabaseCall) -> None:
+        request = call.request
+        if request is not None:
+            request.called = True
+            request.db_calls += 1
+            request.db_seconds += call.duration_seconds
+            self._add(call)
+
+    def _add_cache_call(self, call: CacheCall) -> None:
+        request = call.request
+        if request is not None:
+            request.called = True
+            request.cache_hits += call.hits
+            request.cache_misses += call.misses
+            self._add(call)
+
+    def _add_llm_call(self, call: LLMCall) -> None:
+        request = call.request
+        if request is not None:
+            request.called = True
+            request.llm_calls += 1
+            request.llm_tokens += call.input_tokens + call.output_tokens
+            request.llm_cost_usd += float(call.cost_usd or 0)
+            self._add(call)
+
+    def _decide(self, record: RequestRecord) -> None:
+        if not self._started:
+            self._started = True
+            self._on_first()
+        duration, route = record.duration_seconds, record.route
+        threshold = self._thresholds.get(route)
+        if threshold is None:
+            self._follow(route, duration)
+            reason = "sampled"
+        elif duration > threshold:
+            self._thresholds[route] = threshold * _UP
+            reason = "slow"
+        else:
+            self._thresholds[route] = threshold * _DOWN
+            reason = ""
+            self._seen += 1
+            if self._seen == self._sample_every:
+                self._seen = 0
+                reason = "sampled"
+        if record.outcome in _FAILED:
+            reason = "error"
+        elif duration >= self._slow_seconds:
+            reason = "slow"
+        if reason:
+            self._keep(record, reason)
+        record.calls = record.lines = None  # calls hold the record: as a cycle they would be the garbage collector's
+
+    def _follow(self, route: str, duration: float) -> None:
+        if len(self._thresholds) < ROUTES and route != UNMATCHED:
+            self._thresholds[route] = duration * 2
+
+    def _keep(self, record: RequestRecord, reason: str) -> None:
+        now = self._clock()
+        if now - self._second >= _BUCKET_SECONDS:
+            self._second, self._kept_in_second = now, 0
+        important = reason != "sampled"
+        if self._kept_in_second >= self._max_per_second * (2 if reason == "error" else 1):
+            return
+        self._kept_in_second += 1
+        self._outbox.put(to_fact(record, reason, now), important=important)
+
+
+def to_fact(record: RequestRecord, reason: str, now: float) -> RequestFact:
+    """Return what is stored of a request that has just ended."""
+    calls = record.calls or []
+    return RequestFact(
+        at=now - record.duration_seconds,
+        request_id=record.request_id,
+        trace_id=record.trace_id,
+        method=record.method,
+        route=record.route,
+        path=record.path[:_PATH_LIMIT],
+        status=record.status,
+        outcome=record.outcome,
+        duration_seconds=record.duration_seconds,
+        reason=reason,
+        user=record.user_id,
+        error_group=record.error_group,
+        bytes_sent=record.bytes_sent,
+        db_calls=record.db_calls,
+        db_seconds=record.db_seconds,
+        cache_hits=record.cache_hits,
+        cache_misses=record.cache_misses,
+        llm_calls=record.llm_calls,
+        llm_tokens=record.llm_tokens,
+        llm_cost_usd=record.llm_cost_usd,
+        spans=_spans(calls, record.started),
+        spans_dropped=record.calls_dropped,
+        lines=tuple(record.lines or ()),
+    )
+
+
+def _spans(calls: list[Observation], origin: float) -> tuple[SpanFact, ...]:
+    """Return the calls by their start, each with the index of the block that it happened in."""
+    ordered = sorted(calls, key=lambda call: call.started)
+    places = {id(call.opened): place for place, call in enumerate(ordered) if call.opened is not None}
+    return tuple(
+        SpanFact(
+            kind=call.kind,
+            name=call.name,
+            outcome=call.outcome,
+            offset_seconds=max(0.0, call.started - origin),
+            duration_seconds=call.duration_seconds,
+            parent=_parent(call, places),
+            detail=_detail(call),
+        )
+        for call in ordered
+    )
+
+
+def _parent(call: Observation, places: Mapping[int, int]) -> int:
+    block = call.block
+    while block is not None:
+        place = places.get(id(block))
+        if place is not None:
+            return place
+        block = block.parent
+    return -1
+
+
+_DETAILS: Final[Mapping[type[Call], tuple[str, ...]]] = {
+    DatabaseCall: ("system", "operation", "statement", "rows"),
+    CacheCall: ("cache", "system", "hits", "misses"),
+    HTTPCall: ("method", "host", "status"),
+    LLMCall: (
+        *("provider", "model", "response_model", "operation", "agent", "streamed", "first_chunk_seconds"),
+        *("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "reasoning_tokens"),
+    ),
+}
+
+
+def _detail(call: Observation) -> Mapping[str, Any]:
+    if not isinstance(call, Call):
+        return dict(call.attributes or {})
+    detail = {name: getattr(call, name) for name in _DETAILS[type(call)]}
+    if call.error_type:
+        detail["error_type"] = call.error_type
+    if isinstance(call, LLMCall):
+        detail["cost_usd"] = None if call.cost_usd is None else float(call.cost_usd)
+    return detail

@@ -1,0 +1,72 @@
+"""Leases: which process does what only one may do. A holder renews; when it is gone, another takes over in seconds.
+
+What a holder writes names the lease's epoch in the same transaction, so a process that was stopped and woke up late
+cannot write over its successor.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sqlalchemy import Connection, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from .schema import lease as table
+
+SECONDS: Final = 3.0
+"""How long a lease lasts without being renewed."""
+
+
+class LeaseLost(Exception):
+    """The lease is another's now: what was about to be written is not."""
+
+
+class Lease:
+    """One lease as one process sees it. Not thread-safe: it belongs to the flusher's thread."""
+
+    def __init__(self, name: str, owner: str) -> None:
+        self.name = name
+        self.owner = owner
+        self.epoch = 0
+        """Of the time that this process holds; 0 while it does not."""
+
+    def acquire(self, connection: Connection, now: float) -> bool:
+        """Take or renew the lease in a write transaction. Return whether this process holds it."""
+        insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+        free = insert(table).values(name=self.name, owner="", epoch=0, until=0.0).on_conflict_do_nothing()
+        connection.execute(free)
+        found = connection.execute(select(table).where(table.c.name == self.name)).one()
+        if found.owner != self.owner and found.until >= now:
+            self.epoch = 0
+            return False
+        self.epoch = found.epoch if found.owner == self.owner and found.until >= now else found.epoch + 1
+        connection.execute(
+            update(table)
+            .where(table.c.name == self.name)
+            .values(owner=self.owner, epoch=self.epoch, until=now + SECONDS)
+        )
+        return True
+
+    def is_free(self, connection: Connection, now: float) -> bool:
+        """Say, without writing, whether ``acquire`` would take or renew the lease."""
+        found = connection.execute(select(table).where(table.c.name == self.name)).one_or_none()
+        return found is None or found.owner == self.owner or found.until < now
+
+    def require(self, connection: Connection) -> None:
+        """Raise LeaseLost unless this process still holds the lease in this transaction."""
+        found = connection.execute(select(table).where(table.c.name == self.name)).one_or_none()
+        if found is None or (found.owner, found.epoch) != (self.owner, self.epoch):
+            self.epoch = 0
+            raise LeaseLost(f"{self.name} is held by {found.owner if found else 'nobody'}")
+
+    def release(self, connection: Connection) -> None:
+        """Give the lease up, so that the next process need not wait."""
+        mine = (table.c.name == self.name) & (table.c.owner == self.owner)
+        connection.execute(update(table).where(mine).values(until=0.0))
+        self.epoch = 0
+
+
+def holder(connection: Connection, name: str, now: float) -> str:
+    """Return who holds a lease now, "" for nobody."""
+    found = connection.execute(select(table).where(table.c.name == name, table.c.until >= now)).one_or_none()
+    return str(found.owner) if found else ""

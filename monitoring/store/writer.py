@@ -1,0 +1,158 @@
+"""Writing facts: a batch is one transaction and has an id, so that a batch that is tried again is written once."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import orjson
+from sqlalchemy import Connection, select
+from sqlalchemy.dialects import postgresql, sqlite
+
+from ..utils.plain import to_plain
+from . import schema
+from .database import Database
+from .errors import write_errors
+from .facts import ActivityFact, ErrorFact, EventFact, Fact, OperationFact, RequestFact, SpanFact
+
+
+class FactWriter:
+    """Writes facts of one process. Not thread-safe: it belongs to the flusher's thread."""
+
+    def __init__(self, database: Database, process: str, *, hash_users: bool = True) -> None:
+        self._database = database
+        self._process = process
+        self._hash_users = hash_users
+        self._user_key = b""
+
+    def write(self, batch_id: str, facts: Sequence[Fact]) -> None:
+        """Write a batch unless it was written before. Raise StoreUnusable; then nothing of it is."""
+        with self._database.writing() as connection:
+            if not _is_new(connection, batch_id):
+                return
+            self._user_key = user_key(connection)
+            for kind, write in self._writers.items():
+                chosen = [fact for fact in facts if isinstance(fact, kind)]
+                if chosen:
+                    write(self, connection, chosen)
+
+    def _write_requests(self, connection: Connection, facts: Sequence[RequestFact]) -> None:
+        for fact in facts:
+            made = connection.execute(schema.request.insert().values(**self._request_row(fact)))
+            request = made.inserted_primary_key[0] if made.inserted_primary_key else 0
+            spans = [_span_row(request, seq, span) for seq, span in enumerate(fact.spans)]
+            lines = [
+                {"request": request, "seq": seq, "text": self._hidden(line)} for seq, line in enumerate(fact.lines)
+            ]
+            for table, rows in ((schema.span, spans), (schema.line, lines)):
+                if rows:
+                    connection.execute(table.insert(), rows)
+
+    def _request_row(self, fact: RequestFact) -> dict[str, Any]:
+        columns = [column.name for column in schema.request.columns if column.name not in ("id", "process", "user")]
+        row = {name: getattr(fact, name) for name in columns}
+        return {**row, "user": self._user(fact.user), "process": self._process}
+
+    def _write_errors(self, connection: Connection, facts: Sequence[ErrorFact]) -> None:
+        write_errors(connection, [replace(fact, user=self._user(fact.user)) for fact in facts])
+
+    def _write_events(self, connection: Connection, facts: Sequence[EventFact]) -> None:
+        rows = [
+            {
+                "at": fact.at,
+                "name": fact.name,
+                "user": self._user(fact.user),
+                "value": fact.value,
+                "dimensions": to_json(fact.dimensions),
+                "request_id": fact.request_id,
+            }
+            for fact in facts
+        ]
+        connection.execute(schema.event.insert(), rows)
+
+    def _write_operations(self, connection: Connection, facts: Sequence[OperationFact]) -> None:
+        """Write operations; of one id the last word counts, and an end is never undone by a late beginning."""
+        table = schema.operation
+        insert: Any = _insert(connection)(table)
+        keys = [column.name for column in table.columns if column.name != "id"]
+        newer = insert.on_conflict_do_update(
+            index_elements=["id"], set_={name: insert.excluded[name] for name in keys}, where=table.c.outcome == ""
+        )
+        for fact in facts:
+            row = {name: getattr(fact, name) for name in ("id", *keys)}
+            connection.execute(newer, {**row, "user": self._user(fact.user), "dimensions": to_json(fact.dimensions)})
+
+    def _write_activity(self, connection: Connection, facts: Sequence[ActivityFact]) -> None:
+        table = schema.activity
+        insert: Any = _insert(connection)(table)
+        added = insert.on_conflict_do_update(
+            index_elements=["day", "feature", "user"], set_={"count": table.c.count + insert.excluded.count}
+        )
+        connection.execute(
+            added,
+            [
+                {"day": fact.day, "feature": fact.feature, "user": self._user(fact.user), "count": fact.count}
+                for fact in facts
+            ],
+        )
+
+    def _user(self, user: str) -> str:
+        return hashed(user, self._user_key) if self._hash_users else user
+
+    def _hidden(self, line: bytes) -> str:
+        """Return a log line with its user hashed like everywhere in the store."""
+        if not self._hash_users or b'"user_id"' not in line:
+            return line.decode().rstrip("\n")
+        fields = orjson.loads(line)
+        fields["user_id"] = self._user(str(fields.get("user_id", "")))
+        return orjson.dumps(fields).decode()
+
+    _writers: Mapping[type, Callable[[FactWriter, Connection, Any], None]] = {
+        RequestFact: _write_requests,
+        ErrorFact: _write_errors,
+        EventFact: _write_events,
+        OperationFact: _write_operations,
+        ActivityFact: _write_activity,
+    }
+
+
+def user_key(connection: Connection) -> bytes:
+    """Return the key of this store that user ids are hashed with."""
+    value = connection.scalar(select(schema.meta.c.value).where(schema.meta.c.key == "user_key"))
+    return bytes.fromhex(value or "")
+
+
+def hashed(user: str, key: bytes) -> str:
+    """Return what stands for a user in the store: 16 hex digits of a keyed BLAKE2b, "" for nobody."""
+    return hashlib.blake2b(user.encode("utf-8", "replace"), key=key, digest_size=8).hexdigest() if user else ""
+
+
+def to_json(value: Mapping[str, Any]) -> str:
+    """Return any mapping as JSON text."""
+    return orjson.dumps(to_plain(value), option=orjson.OPT_NON_STR_KEYS).decode()
+
+
+def _span_row(request: int, seq: int, span: SpanFact) -> dict[str, Any]:
+    return {
+        "request": request,
+        "seq": seq,
+        "kind": span.kind,
+        "name": span.name,
+        "outcome": span.outcome,
+        "offset_seconds": span.offset_seconds,
+        "duration_seconds": span.duration_seconds,
+        "parent": span.parent,
+        "detail": to_json(span.detail),
+    }
+
+
+def _is_new(connection: Connection, batch_id: str) -> bool:
+    insert = _insert(connection)(schema.batch).values(id=batch_id, at=time.time()).on_conflict_do_nothing()
+    return bool(connection.execute(insert).rowcount)
+
+
+def _insert(connection: Connection) -> Any:
+    return postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
