@@ -220,10 +220,21 @@ class PerformanceTracker:
                 for declaration in _MODEL_AMOUNTS
             }
         first = {key: tally.stats(0).p50_seconds for key, tally in _tallies(chunks, _model).items()}
-        found = [
-            ModelStats(*key, tally.stats(until - since), *_model_amounts(amounts, key), first.get(key))
-            for key, tally in _tallies(durations, _model).items()
-        ]
+        found = []
+        for key, tally in _tallies(durations, _model).items():
+            given, answered, cost, unpriced, missing = (amounts[one.name].get(key, 0.0) for one in _MODEL_AMOUNTS)
+            found.append(
+                ModelStats(
+                    *key,
+                    stats=tally.stats(until - since),
+                    input_tokens=int(given),
+                    output_tokens=int(answered),
+                    cost_usd=cost,
+                    unpriced_calls=int(unpriced),
+                    usage_missing=int(missing),
+                    first_chunk_p50_seconds=first.get(key),
+                )
+            )
         return sorted(found, key=lambda one: (-one.cost_usd, -one.stats.count))
 
     def model_series(self, since: float, until: float) -> list[tuple[int, int, int, float]]:
@@ -316,13 +327,6 @@ _MODEL_AMOUNTS = (
     families.LLM_UNPRICED,
     families.LLM_USAGE_MISSING,
 )
-
-
-def _model_amounts(
-    amounts: Mapping[str, Mapping[tuple[str, str, str], float]], key: tuple[str, str, str]
-) -> tuple[int, int, float, int, int]:
-    given, answered, cost, unpriced, missing = (amounts[one.name].get(key, 0.0) for one in _MODEL_AMOUNTS)
-    return int(given), int(answered), cost, int(unpriced), int(missing)
 
 
 def _tallies(series: Iterable[SeriesGains], key_of: Callable[[Mapping[str, str]], Key]) -> dict[Key, _Tally]:
