@@ -1,1 +1,114 @@
-"""What the pack knows of other libraries: one file per library, imported only when an object of it shows up."""
+"""What the pack knows of other libraries: one file per library, imported only when an object of it shows up.
+
+``wrap`` instruments a client in place and gives it back. README.md is the contract that an adapter keeps.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from typing import Any, Final, Protocol, TypeVar, cast
+
+from monitoring.monitor import current
+from monitoring.recorder import Recorder
+
+from .attachment import Detach, Link
+
+T = TypeVar("T")
+
+_ATTACHED: Final = "_monitoring"
+
+
+class Adapter(Protocol):
+    """What the module of a client library provides; any object with these two functions will do."""
+
+    def carrier(self, client: Any) -> Any:
+        """Return the object whose attributes are replaced: the client, or what several clients share.
+
+        It carries the mark of being wrapped, so it needs a ``__dict__``.
+        """
+        ...
+
+    def attach(self, client: Any, link: Link) -> Detach:
+        """Instrument ``client`` in place, and return the function that puts back what was there."""
+        ...
+
+
+_ADAPTERS: Final[dict[str, str | Adapter]] = {
+    "sqlalchemy.engine.base.Engine": "databases.sqlalchemy",
+    "sqlalchemy.ext.asyncio.engine.AsyncEngine": "databases.sqlalchemy",
+    "redis.client.Redis": "caches.redis",
+    "redis.asyncio.client.Redis": "caches.redis",
+    "httpx.Client": "http.httpx",
+    "httpx.AsyncClient": "http.httpx",
+    "httpx2.Client": "http.httpx",
+    "httpx2.AsyncClient": "http.httpx",
+    "openai._client.OpenAI": "llm.openai",
+    "openai._client.AsyncOpenAI": "llm.openai",
+    "anthropic._client.Anthropic": "llm.anthropic",
+    "anthropic._client.AsyncAnthropic": "llm.anthropic",
+}
+"""Classes by their full name, so that no library is imported to recognise one; subclasses are found by their bases."""
+
+
+def register_adapter(kind: type | str, adapter: Adapter) -> None:
+    """Let ``wrap`` accept clients of ``kind``, a class or the full name of one, and of its subclasses.
+
+    A later registration wins. What is wrapped already keeps the adapter that it has.
+    """
+    _ADAPTERS[kind if isinstance(kind, str) else _full_name(kind)] = adapter
+
+
+def wrap(client: T, *, name: str | None = None, recorder_of: Callable[[], Recorder] | None = None) -> T:
+    """Instrument ``client`` in place and return it: the same object, of the same type. Twice is once.
+
+    ``name`` tells caches apart. The recorder is asked for at each call, so wrapping before ``configure`` works.
+    Raise TypeError for a client of another kind, or one of a version that cannot be instrumented.
+    """
+    adapter = _adapter_for(client, "wrap")
+    carrier = adapter.carrier(client)
+    if _ATTACHED not in vars(carrier):
+        link = Link(recorder_of or _current_recorder, name)
+        try:
+            detach = adapter.attach(client, link)
+        except AttributeError as error:
+            raise TypeError(
+                f"wrap() cannot instrument this {_full_name(type(client))}: {error}; use a version of its library that "
+                "the adapter knows, or register_adapter() one of your own."
+            ) from error
+        vars(carrier)[_ATTACHED] = (link, detach)
+    return client
+
+
+def unwrap(client: T) -> T:
+    """Put back what ``wrap`` replaced in ``client``, and return it. A client that is not wrapped stays as it is.
+
+    What the client has handed out before, such as an open stream, goes on working and reports no more.
+    """
+    carrier = _adapter_for(client, "unwrap").carrier(client)
+    if _ATTACHED in vars(carrier):
+        link, detach = vars(carrier).pop(_ATTACHED)
+        link.cut()
+        detach()
+    return client
+
+
+def _current_recorder() -> Recorder:
+    return current().recorder
+
+
+def _adapter_for(client: object, verb: str) -> Adapter:
+    for kind in type(client).__mro__:
+        adapter = _ADAPTERS.get(_full_name(kind))
+        if isinstance(adapter, str):
+            return cast(Adapter, importlib.import_module(f"{__name__}.{adapter}"))
+        if adapter is not None:
+            return adapter
+    raise TypeError(
+        f"{verb}() got a {_full_name(type(client))}; it knows {', '.join(sorted(_ADAPTERS))}. "
+        "Teach it another with monitoring.integrations.register_adapter()."
+    )
+
+
+def _full_name(kind: type) -> str:
+    return f"{kind.__module__}.{kind.__qualname__}"

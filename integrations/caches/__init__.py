@@ -1,0 +1,1 @@
+"""Caches: one observation per command or pipeline, with its hits and misses."""

@@ -1,0 +1,1 @@
+"""Databases: one observation per statement."""

@@ -1,0 +1,59 @@
+"""SQLAlchemy engines, sync and async, Core and ORM.
+
+The seam is the engine's own dialect object: everything that reaches the driver goes through its ``do_execute``,
+whatever connection, session or ``execution_options`` engine it comes from. It costs a fraction of what events do.
+Statements sent on a raw driver connection do not pass here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Final
+
+from monitoring.calls import DatabaseCall
+from monitoring.context import muted
+from monitoring.integrations.attachment import Detach, Link, observed, replace_attributes
+
+from .statements import describe
+
+_SYSTEMS: Final = {"mssql": "microsoft.sql_server", "oracle": "oracle.db"}
+"""Dialects whose name differs from that in OpenTelemetry's ``db.system.name``."""
+
+
+def carrier(client: Any) -> Any:
+    """Return the dialect: an engine shares it with those that its ``execution_options()`` made."""
+    return getattr(client, "sync_engine", client).dialect
+
+
+def attach(client: Any, link: Link) -> Detach:
+    """Time the three ways in which the engine's dialect executes a statement."""
+    dialect = carrier(client)
+    describe_call = partial(_call, _SYSTEMS.get(dialect.name, dialect.name))
+    return replace_attributes(
+        dialect,
+        {
+            "do_execute": partial(observed, link, describe_call, dialect.do_execute),
+            "do_executemany": partial(observed, link, describe_call, dialect.do_executemany),
+            "do_execute_no_params": partial(observed, link, describe_call, dialect.do_execute_no_params),
+            "initialize": partial(_unseen, dialect.initialize),
+        },
+    )
+
+
+def _unseen(initialize: Callable[..., None], connection: Any) -> None:
+    """Keep out what SQLAlchemy asks the server for itself when it connects for the first time."""
+    with muted():
+        initialize(connection)
+
+
+def _call(system: str, args: tuple[Any, ...], started: float, _: None, error: BaseException | None) -> DatabaseCall:
+    cursor, statement = args[:2]
+    call = DatabaseCall(started, error)
+    call.system = system
+    call.name, call.operation, call.statement = describe(statement)
+    if error is None:
+        rows = cursor.rowcount
+        if rows.__class__ is int and rows >= 0:
+            call.rows = rows
+    return call
