@@ -26,6 +26,11 @@ LAYERS = [
     {"middleware", "metrics", "logging_config", "health_check", "spans"},  # edges, sinks and readers
     {"exposition", "request_log", "access", "wsgi_form"},
     {"metrics_endpoint", "health_endpoint"},
+    {"alert_words"},
+    {"alert_rules"},
+    {"alert_states", "channels"},
+    {"deliveries", "alert_notices", "alert_reports"},
+    {"alerts"},
     {"monitor"},  # assembly
     {"integrations", "testing"},
     {"__init__"},

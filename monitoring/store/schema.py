@@ -19,6 +19,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    text,
 )
 
 VERSION: Final = 1
@@ -303,6 +304,14 @@ episode = Table(
     _text("silenced_by"),
     _text("link"),
     Index("episode_by_state", "state", "active_since"),
+    Index(
+        "episode_open",
+        "rule",
+        "labels",
+        unique=True,
+        sqlite_where=text("state <> 'resolved'"),
+        postgresql_where=text("state <> 'resolved'"),
+    ),
 )
 """One time that a rule was breached for one label set. ``state``: ``pending``, ``firing`` or ``resolved``."""
 
