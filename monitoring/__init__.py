@@ -26,6 +26,7 @@ from .metrics import (
 from .middleware import MonitoringMiddleware, WSGIMonitoringMiddleware
 from .middleware.edge import ASGIApp
 from .monitor import F, Monitoring, configure, current, shutdown
+from .operations import Operation, feature_decorator
 from .spans import Span
 
 __version__ = "0.1.0"
@@ -40,6 +41,7 @@ __all__ = [
     "MetricError",
     "Monitoring",
     "MonitoringMiddleware",
+    "Operation",
     "WSGIMonitoringMiddleware",
     "agent",
     "bind",
@@ -48,6 +50,8 @@ __all__ = [
     "configure",
     "counter",
     "current",
+    "dashboard_app",
+    "feature",
     "gauge",
     "get_logger",
     "health_app",
@@ -55,10 +59,12 @@ __all__ = [
     "install",
     "metrics_app",
     "observe",
+    "operation",
     "outbound_headers",
     "request_id",
     "set_user",
     "shutdown",
+    "track",
 ]
 
 
@@ -82,6 +88,38 @@ def observe(name: str, **attributes: Any) -> Span:
 def agent(name: str, **attributes: Any) -> Span:
     """Time an agent, or a step of one, like ``observe``: LLM calls inside it are attributed to it. Nests."""
     return Span(lambda: current().recorder, name, attributes, "agent")
+
+
+def operation(
+    name: str,
+    *,
+    user: object = None,
+    id: str | None = None,
+    deadline_seconds: float | None = None,
+    **dimensions: Any,
+) -> Operation:
+    """Follow a business operation to its one outcome: ok, failed or abandoned. A ``with`` block, or a decorator.
+
+    ``dimensions`` are what it is broken down by, such as ``funder="NSF"``: values of few kinds, never free text.
+    """
+    return Operation(
+        lambda: current().recorder,
+        name,
+        user=user,
+        id=id,
+        deadline_seconds=deadline_seconds,
+        dimensions=dimensions,
+    )
+
+
+def track(event: str, *, user: object = None, value: float | None = None, **dimensions: Any) -> None:
+    """Report a usage event. ``user`` is by default that of the running request."""
+    current().track(event, user=user, value=value, **dimensions)
+
+
+def feature(name: str) -> Callable[[F], F]:
+    """Return a decorator that counts each call of a function as a use of the feature ``name``."""
+    return feature_decorator(lambda: current().recorder, name)
 
 
 def counter(name: str, help: str, labels: Sequence[str] = ()) -> Counter:
@@ -115,6 +153,11 @@ def check(
 def outbound_headers() -> dict[str, str]:
     """Return the headers that carry the running request to another service: request ID and W3C trace context."""
     return current().outbound_headers()
+
+
+def dashboard_app() -> ASGIApp:
+    """Return the current Monitoring's dashboard and API as an ASGI app, for mounting by hand."""
+    return current().dashboard_app()
 
 
 def health_app() -> ASGIApp:

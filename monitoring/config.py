@@ -17,6 +17,8 @@ Authorize = Callable[[MutableMapping[str, Any]], bool | Awaitable[bool]]
 ENVIRONMENT_PREFIX: Final = "MONITORING_"
 
 _HEADER_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+_NOT_TEXT: Final = frozenset({"authorize", "rules", "channels"})
+"""Settings that no environment variable can hold."""
 _TRUE: Final = frozenset({"1", "true", "yes", "on"})
 _FALSE: Final = frozenset({"0", "false", "no", "off"})
 
@@ -60,6 +62,8 @@ class Config:
     """Prefix of the health routes; None switches them off."""
     metrics_path: str | None = "/metrics"
     """Path of the Prometheus exposition; None switches it off."""
+    dashboard_path: str | None = "/monitoring"
+    """Prefix of the dashboard and its API; None switches them off."""
     token: str | None = None
     """Secret that opens metrics and health details, as ``Authorization: Bearer``."""
     metrics_public: bool = False
@@ -69,8 +73,40 @@ class Config:
 
     cells_folder: str | None = None
     """Folder for the shared metric cells; by default one in shared memory, per user, service and store."""
-    store: str = ".monitoring"
-    """Folder of the embedded store."""
+    store: str | None = ".monitoring"
+    """Folder of the embedded store, or the URL of a database (``postgresql+psycopg://...``); None keeps nothing: then
+    there is no dashboard, no alert and no usage.
+    """
+    host: str = ""
+    """Name of this host in the store; by default the system's."""
+    hash_users: bool = True
+    """Keep users in the store as keyed hashes only."""
+    slow_request_seconds: float = 1.0
+    """Requests of this duration or more are kept whole, besides those that are slow for their route."""
+    sample_rate: float = 0.01
+    """Share of the other requests that are kept whole; 0 for none."""
+    kept_per_second: float = 50.0
+    """Requests that a process keeps whole in a second at most; failed ones have as many places again."""
+    keep_facts_days: float = 14.0
+    """Days that kept requests, error events, usage events and operations stay in the store."""
+    keep_minutes_days: float = 7.0
+    """Days that roll-ups by the minute stay; those by the hour stay 90 days, those by the day 400."""
+    store_max_bytes: int = 1024 * 1024 * 1024
+    """Size of the embedded store past which the oldest facts go before their time."""
+
+    project_root: str | None = None
+    """Folder whose code is the app's own in stacks; by default the working directory."""
+    in_app_include: tuple[str, ...] = ()
+    """Prefixes of modules that are the app's own wherever they lie."""
+    in_app_exclude: tuple[str, ...] = ()
+    """Prefixes of modules that are not."""
+
+    rules: tuple[Any, ...] = ()
+    """Alert rules (``monitoring.Rule``), besides the default ones; one of the same name replaces it."""
+    channels: tuple[Any, ...] = ()
+    """Where notices go: ``monitoring.Email``, ``monitoring.Webhook``, or a channel of your own."""
+    base_url: str = ""
+    """Scheme and host of the app as people reach it, for links in notices: ``https://app.example.org``."""
     max_series: int = 2000
     """Label sets kept per metric; past them ``(other)``."""
     max_label_values: int = 500
@@ -96,9 +132,9 @@ class Config:
             name = variable.removeprefix(ENVIRONMENT_PREFIX).lower()
             if not variable.startswith(ENVIRONMENT_PREFIX) or name in settings:
                 continue
-            if name not in known or name == "authorize":
+            if name not in known or name in _NOT_TEXT:
                 readable = ", ".join(
-                    sorted(f"{ENVIRONMENT_PREFIX}{key.upper()}" for key in known if key != "authorize")
+                    sorted(f"{ENVIRONMENT_PREFIX}{key.upper()}" for key in known if key not in _NOT_TEXT)
                 )
                 raise ConfigError(f"{variable} is not a setting; remove it or use one of {readable}.")
             settings[name] = _parse(variable, text, known[name].default, str(types[name]))
@@ -189,6 +225,19 @@ _RULES: Final[tuple[tuple[str, Callable[[Any], bool], str], ...]] = (
         "at least 8 characters, or None",
     ),
     ("authorize", lambda value: value is None or callable(value), "a function of the scope, or None"),
+    ("dashboard_path", _is_prefix, "a path such as '/monitoring', or None to switch it off"),
+    (
+        "store",
+        lambda value: value is None or (isinstance(value, str) and value != ""),
+        "a folder such as '.monitoring', a database's URL, or None",
+    ),
+    ("slow_request_seconds", lambda value: value > 0, "a positive number of seconds, for example 1.0"),
+    ("sample_rate", lambda value: 0 <= value <= 1, "between 0 and 1, for example 0.01"),
+    ("kept_per_second", lambda value: value > 0, "a positive number, for example 50"),
+    ("keep_facts_days", lambda value: value > 0, "a positive number of days, for example 14"),
+    ("keep_minutes_days", lambda value: value >= 0.5, "at least half a day, for example 7"),
+    ("store_max_bytes", lambda value: value >= 16 * 1024 * 1024, "at least 16777216 bytes"),
+    ("base_url", lambda value: value == "" or value.startswith(("http://", "https://")), "an http or https URL, or ''"),
     ("max_series", lambda value: isinstance(value, int) and value > 0, _POSITIVE),
     ("max_label_values", lambda value: isinstance(value, int) and value > 0, _POSITIVE),
 )

@@ -14,6 +14,7 @@ from typing import Final, Literal
 
 from asgiref.sync import async_to_sync
 
+from .context import carry_context, muted
 from .utils.plain import clip
 
 Status = Literal["pass", "warn", "fail"]
@@ -125,12 +126,13 @@ class HealthChecks:
         return check.result
 
     async def _run(self, check: _Check) -> str:
-        """Run a check and return why it failed, "" when it passed."""
+        """Run a check and return why it failed, "" when it passed. What it asks of others is in no number."""
         try:
-            if inspect.iscoroutinefunction(check.function):
-                await asyncio.wait_for(check.function(), check.timeout_seconds)
-                return ""
-            return await self._run_in_pool(check)
+            with muted():
+                if inspect.iscoroutinefunction(check.function):
+                    await asyncio.wait_for(check.function(), check.timeout_seconds)
+                    return ""
+                return await self._run_in_pool(check)
         except TimeoutError:
             return f"timeout after {check.timeout_seconds:g} s"
         except Exception as error:
@@ -139,7 +141,7 @@ class HealthChecks:
     async def _run_in_pool(self, check: _Check) -> str:
         now = time.monotonic()
         if check.run is None or check.run.done():
-            check.run = self._executor().submit(check.function)
+            check.run = self._executor().submit(carry_context(check.function))
             check.run_since = now
         elif now - check.run_since > check.timeout_seconds:
             return f"still running for {now - check.run_since:.0f} s"

@@ -64,7 +64,7 @@ class KeptRequests:
             "http": self._add,
             "span": self._add,
             "agent": self._add,
-            "operation": self._add,
+            "operation": self._add_operation,
             "request": self._decide,
         }
 
@@ -83,6 +83,10 @@ class KeptRequests:
             calls.append(observation)
         else:
             request.calls_dropped += 1
+
+    def _add_operation(self, observation: Observation) -> None:
+        if observation.outcome:  # its beginning is told, too
+            self._add(observation)
 
     def _add_database_call(self, call: DatabaseCall) -> None:
         request = call.request
@@ -134,7 +138,8 @@ class KeptRequests:
             reason = "slow"
         if reason:
             self._keep(record, reason)
-        record.calls = record.lines = None  # calls hold the record: as a cycle they would be the garbage collector's
+        if record.calls is not None:
+            record.calls = None  # they hold the record: as a cycle both would be the garbage collector's
 
     def _follow(self, route: str, duration: float) -> None:
         if len(self._thresholds) < ROUTES and route != UNMATCHED:
@@ -222,7 +227,8 @@ _DETAILS: Final[Mapping[type[Call], tuple[str, ...]]] = {
 
 def _detail(call: Observation) -> Mapping[str, Any]:
     if not isinstance(call, Call):
-        return dict(call.attributes or {})
+        attributes = call.attributes or {}
+        return {"id": attributes["id"], **attributes["dimensions"]} if call.kind == "operation" else dict(attributes)
     detail = {name: getattr(call, name) for name in _DETAILS[type(call)]}
     if call.error_type:
         detail["error_type"] = call.error_type

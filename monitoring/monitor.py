@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import atexit
+import os
+import threading
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from .analytics import Analytics
+from .background import Background
+from .call_metrics import CallMetrics
 from .cells import CellFolder, CellRegistry, Merge, NullRegistry, default_folder
-from .config import Config, with_settings
+from .config import Config, ConfigError, with_settings
 from .context import bind, outbound_headers, request_id, set_user
+from .families import STORE_FAILURES
 from .health_check import HealthChecks
+from .kept_requests import KeptRequests
 from .log_writer import LogWriter
 from .logging_config import LogLines, configure_logging, get_logger, restore_logging
 from .metrics import (
@@ -25,9 +32,17 @@ from .metrics import (
 )
 from .middleware.edge import ASGIApp, Edge, OwnApp, WSGIApp, set_current_edge
 from .middleware.inbound import InboundPolicy
+from .operations import Operation, feature_decorator, report_event
+from .outbox import Outbox
 from .recorder import NullRecorder, OnFailure, Recorder, Sink
 from .request_log import RequestLog
 from .spans import Span
+
+if TYPE_CHECKING:
+    from .alerts import AlertEngine
+    from .flusher import Flusher
+    from .performance_tracker import PerformanceTracker
+    from .store.database import Database
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -60,17 +75,51 @@ class Monitoring:
             on_dropped=self.metrics.count_dropped_lines,
         )
         self.log_lines = LogLines(writer, config.service, config.log_level)
-        self.recorder = Recorder(
-            [self.metrics, RequestLog(self.log_lines), *sinks], on_failure, count_failure=self.metrics.count_failure
+        self.outbox = Outbox() if config.store is not None else Outbox(capacity=0)
+        self.analytics = Analytics(self.outbox, self.metrics, self.open_database)
+        self.background = Background(self._make_flusher, on_failure=self.background_failed, on_fork=self._after_fork)
+        self._kept = KeptRequests(
+            self.outbox,
+            slow_seconds=config.slow_request_seconds,
+            sample_rate=config.sample_rate,
+            max_per_second=config.kept_per_second,
+            on_first=self._start_background,
         )
+        own = [
+            self.metrics,
+            CallMetrics(self.metrics),
+            self.analytics,
+            RequestLog(self.log_lines),
+            self._kept,
+        ]
+        self.recorder = Recorder([*own, *sinks], on_failure, count_failure=self.metrics.count_failure)
+        self._read_side = _ReadSide()
         self.edge: Edge | None = Edge(
             InboundPolicy(config),
             self.recorder,
             config.request_id_header,
             self.metrics.active,
             self._own_apps(),
-            writer.stop_queue,
+            self._before_end,
         )
+
+    @property
+    def performance(self) -> PerformanceTracker:
+        """Return the read side of rates, errors and percentiles."""
+        from .performance_tracker import PerformanceTracker
+
+        return PerformanceTracker(self.open_database)
+
+    @property
+    def alerts(self) -> AlertEngine:
+        """Return the rules, what they raised, and what can be done about it."""
+        engine: AlertEngine = self._read_side.get("alerts", self._make_alerts)
+        return engine
+
+    def open_database(self) -> Database:
+        """Return the store's database. Raise ConfigError when there is none."""
+        database: Database = self._read_side.get("database", self._make_database)
+        return database
 
     def observe(self, name: str, **attributes: Any) -> Span:
         """Time a piece of code under ``name``: a ``with`` block, or a decorator of def, async def and generators."""
@@ -79,6 +128,28 @@ class Monitoring:
     def agent(self, name: str, **attributes: Any) -> Span:
         """Time an agent, or a step of one: LLM calls inside it are attributed to it."""
         return Span(lambda: self.recorder, name, attributes, "agent")
+
+    def operation(
+        self,
+        name: str,
+        *,
+        user: object = None,
+        id: str | None = None,
+        deadline_seconds: float | None = None,
+        **dimensions: Any,
+    ) -> Operation:
+        """Follow a business operation to its one outcome: a ``with`` block, or a decorator of def and async def."""
+        return Operation(
+            lambda: self.recorder, name, user=user, id=id, deadline_seconds=deadline_seconds, dimensions=dimensions
+        )
+
+    def track(self, event: str, *, user: object = None, value: float | None = None, **dimensions: Any) -> None:
+        """Report a usage event."""
+        report_event(self.recorder, event, user, value, dimensions)
+
+    def feature(self, name: str) -> Callable[[F], F]:
+        """Return a decorator that counts each call as a use of the feature ``name``."""
+        return feature_decorator(lambda: self.recorder, name)
 
     def counter(self, name: str, help: str, labels: Sequence[str] = ()) -> Counter:
         """Declare a counter, exact over all worker processes. Its name ends in ``_total``."""
@@ -133,6 +204,16 @@ class Monitoring:
 
         return metrics_app(self.metrics, self.config)
 
+    def dashboard_app(self) -> ASGIApp:
+        """Return the dashboard and its API as an ASGI app, for mounting by hand."""
+        from .dashboard import dashboard_app
+
+        return dashboard_app(self)
+
+    def dashboard_wsgi_app(self) -> WSGIApp:
+        """Return the dashboard and its API as a WSGI app."""
+        return _to_wsgi(self.dashboard_app())
+
     def health_wsgi_app(self) -> WSGIApp:
         """Return the health routes as a WSGI app."""
         return _to_wsgi(self.health_app())
@@ -141,16 +222,71 @@ class Monitoring:
         """Return the Prometheus exposition as a WSGI app."""
         return _to_wsgi(self.metrics_app())
 
+    def flush(self) -> None:
+        """Write what waits to the log and the store now, in this thread."""
+        self.log_lines.writer.flush()
+        if self.config.store is not None:
+            self.background.flush()
+
     def close(self) -> None:
         """Write what waits and hand this process's counts over to the living. What is observed later starts anew."""
+        self._before_end()
         self.log_lines.writer.close()
         self.registry.release()
 
+    def _before_end(self) -> None:
+        """Write what waits: a server is about to end this process."""
+        self.background.stop()
+        self.log_lines.writer.stop_queue()
+
+    def _start_background(self) -> None:
+        if self.config.store is not None:
+            self.background.start()
+
+    def _after_fork(self) -> None:
+        self.outbox.start_anew()
+        self.analytics.start_anew()
+        self._kept.start_anew()
+        self._read_side = _ReadSide()
+
+    def background_failed(self, part: str, error: Exception) -> None:
+        """Count a failure of the background work."""
+        if part == "store":
+            self.metrics.add(STORE_FAILURES, (), 1.0)
+        self.recorder.failed(part, error)
+
+    def _make_database(self) -> Database:
+        from .store.database import Database
+
+        if self.config.store is None:
+            raise ConfigError("store is None, so nothing is kept; set it to a folder or a database's URL.")
+        return Database(self.config.store)
+
+    def _make_alerts(self) -> AlertEngine:
+        from .alerts import AlertEngine, Links
+        from .numbers import StoreNumbers
+
+        config = self.config
+        return AlertEngine(
+            self.open_database(),
+            StoreNumbers(self.open_database),
+            config.rules,
+            config.channels,
+            links=Links(config.base_url, config.dashboard_path or "", config.service, config.environment),
+        )
+
+    def _make_flusher(self) -> Flusher:
+        from .jobs import make_flusher
+
+        return make_flusher(self)
+
     def _own_apps(self) -> dict[str, OwnApp]:
         apps = {}
+        dashboard_path = self.config.dashboard_path if self.config.store is not None else None
         for prefix, make in (
             (self.config.health_path, self.health_app),
             (self.config.metrics_path, self.metrics_app),
+            (dashboard_path, self.dashboard_app),
         ):
             if prefix is not None:
                 asgi = _made_at_first_use(make)
@@ -159,6 +295,21 @@ class Monitoring:
 
     def _say_degraded(self, reason: str) -> None:
         self.log_lines.emit("warning", "monitoring", "metric cells are degraded", {"reason": reason})
+
+
+class _ReadSide:
+    """What is made at first use, because it imports SQLAlchemy; once, whichever thread asks."""
+
+    def __init__(self) -> None:
+        self._made: dict[str, Any] = {}
+        self._lock = threading.RLock()
+
+    def get(self, name: str, make: Callable[[], Any]) -> Any:
+        """Return what ``make`` made at the first call for this name."""
+        with self._lock:
+            if name not in self._made:
+                self._made[name] = make()
+            return self._made[name]
 
 
 class _Inactive(Monitoring):
@@ -172,6 +323,7 @@ class _Inactive(Monitoring):
         self.registry = NullRegistry()
         self.metrics = Metrics(self.registry)
         self.health = HealthChecks()
+        self.outbox = Outbox(capacity=0)
         self.recorder = NullRecorder()
         self.edge = None
 
@@ -230,7 +382,7 @@ atexit.register(_close_at_exit)
 def _folder(config: Config) -> CellFolder:
     if config.cells_folder is not None:
         return CellFolder(Path(config.cells_folder))
-    return default_folder(config.service, config.store)
+    return default_folder(config.service, config.store or os.getcwd())
 
 
 def _made_at_first_use(make: Callable[[], Any]) -> Callable[..., Any]:

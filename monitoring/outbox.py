@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
 
 from .store.facts import Fact
 
@@ -15,24 +14,20 @@ RESERVED = 5_000
 class Outbox:
     """A bounded queue between the request's thread and the flusher's. Thread-safe, without a lock."""
 
-    def __init__(self, on_first: Callable[[], None] = lambda: None, *, capacity: int = CAPACITY) -> None:
+    def __init__(self, *, capacity: int = CAPACITY) -> None:
+        """With a capacity of 0 nothing is kept, and nothing counts as dropped: there is no store."""
         self.dropped = 0
         """Facts that found no place."""
         self._capacity = capacity
         self._reserve = capacity * RESERVED // CAPACITY
         self._facts: deque[Fact] = deque()
-        self._on_first = on_first
-        self._started = False
 
     def put(self, fact: Fact, *, important: bool = False) -> None:
         """Queue a fact; ``important`` ones (errors, slow requests) have places of their own."""
         if len(self._facts) >= self._capacity + (self._reserve if important else 0):
-            self.dropped += 1
+            self.dropped += self._capacity > 0
             return
         self._facts.append(fact)
-        if not self._started:
-            self._started = True
-            self._on_first()
 
     def take(self, limit: int) -> list[Fact]:
         """Remove and return the oldest facts, ``limit`` at most."""
@@ -47,7 +42,6 @@ class Outbox:
     def start_anew(self) -> None:
         """Forget everything: a forked child's facts are its parent's to write."""
         self._facts = deque()
-        self._started = False
         self.dropped = 0
 
     def __len__(self) -> int:

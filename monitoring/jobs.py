@@ -1,0 +1,187 @@
+"""What the flusher does besides writing facts: the assembly's list of jobs, each with its lease."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING, Final
+
+from . import families
+from .alerts import AlertEngine
+from .cells import Declaration, Totals
+from .flusher import Flusher, Job
+from .health_check import CheckResult, HealthChecks, HealthReport
+from .outbox import Outbox
+from .store import health, rollups
+from .store.database import Database
+from .store.health import CheckState
+from .store.leases import Lease
+from .store.retention import Retention, trim
+from .system_resources import SystemResources
+
+if TYPE_CHECKING:
+    from .monitor import Monitoring
+
+ROLL_UP_SECONDS: Final = 5.0
+EVALUATE_SECONDS: Final = 5.0
+CHECK_SECONDS: Final = 5.0
+HOUSEKEEPING_SECONDS: Final = 60.0
+
+_TRIM_STEPS: Final = 20
+_POOL_THREADS: Final = 4
+
+
+def make_flusher(monitoring: Monitoring) -> Flusher:
+    """Return the flusher of this process with all its jobs. Imports the store, so call it in the background."""
+    config, database = monitoring.config, monitoring.open_database()
+    host = config.host or platform.node() or "localhost"
+    resources = SystemResources(str(database.path or "."))
+    pool = ThreadPoolExecutor(_POOL_THREADS, thread_name_prefix="monitoring-pool")
+    alerting = Alerting(monitoring.alerts, pool)
+    retention = Retention(
+        facts_days=config.keep_facts_days, minutes_days=config.keep_minutes_days, max_bytes=config.store_max_bytes
+    )
+
+    def flush_sinks(lease: Lease, now: float) -> None:
+        monitoring.analytics.flush()
+
+    def abandon(lease: Lease, now: float) -> None:
+        monitoring.analytics.abandon_overdue(now)
+
+    jobs = (
+        Job("sinks", flush_sinks, 1.0, final=True),
+        Job("dropped", Counted(monitoring.outbox, monitoring.metrics.add).run, 1.0),
+        Job("abandoned", abandon, EVALUATE_SECONDS, "store"),
+        Job("checks", CheckHistory(database, monitoring.health, pool).run, CHECK_SECONDS, "store"),
+        Job(
+            "roll-ups",
+            RollUps(database, monitoring.metrics.totals_with_state, resources, host).run,
+            ROLL_UP_SECONDS,
+            "host",
+            final=True,
+        ),
+        Job("alerts", alerting.evaluate, EVALUATE_SECONDS, "store"),
+        Job("deliveries", alerting.deliver, 1.0, "store"),
+        Job("housekeeping", Housekeeping(database, retention).run, HOUSEKEEPING_SECONDS, "store"),
+    )
+    return Flusher(
+        database,
+        monitoring.outbox,
+        jobs,
+        host=host,
+        hash_users=config.hash_users,
+        on_failure=monitoring.background_failed,
+    )
+
+
+class RollUps:
+    """Rolls the host's cells up, and the minutes into hours and days."""
+
+    def __init__(
+        self, database: Database, read_totals: Callable[[], Totals], resources: SystemResources, host: str
+    ) -> None:
+        self._database = database
+        self._read_totals = read_totals
+        self._resources = resources
+        self._writer = rollups.RollupWriter(host)
+        self._epoch = 0
+
+    def run(self, lease: Lease, now: float) -> None:
+        """Write what was gained since the last time; the lease of the host is held."""
+        totals = self._read_totals()
+        self._resources.add_gauges(totals)
+        if lease.epoch != self._epoch:
+            self._writer.forget()
+        try:
+            with self._database.writing() as connection:
+                lease.require(connection)
+                self._writer.write(connection, totals, now, self._database.identity)
+            self._epoch = lease.epoch
+        except BaseException:
+            self._epoch = 0
+            raise
+
+
+class Housekeeping:
+    """Rolls minutes up into hours and days, and removes what is too old; the store's lease is held."""
+
+    def __init__(self, database: Database, retention: Retention) -> None:
+        self._database = database
+        self._retention = retention
+
+    def run(self, lease: Lease, now: float) -> None:
+        """Do a bounded number of steps."""
+        for _ in range(_TRIM_STEPS):
+            with self._database.writing() as connection:
+                lease.require(connection)
+                if not rollups.roll_up(connection, now):
+                    break
+        for _ in range(_TRIM_STEPS):
+            if not trim(self._database, self._retention, now):
+                break
+
+
+class CheckHistory:
+    """Runs the app's checks in a pool and keeps how they stood; the store's lease is held."""
+
+    def __init__(self, database: Database, checks: HealthChecks, pool: ThreadPoolExecutor) -> None:
+        self._database = database
+        self._checks = checks
+        self._pool = pool
+        self._running: Future[HealthReport] | None = None
+
+    def run(self, lease: Lease, now: float) -> None:
+        """Keep what the last run found, and begin the next: a slow check holds nothing up."""
+        if self._running is not None:
+            if not self._running.done():
+                return
+            report = self._running.result()
+            with self._database.writing() as connection:
+                lease.require(connection)
+                health.note(connection, map(_state, report.checks))
+        self._running = self._pool.submit(self._checks.report)
+
+
+class Alerting:
+    """Evaluates the rules and has what is due delivered; the store's lease is held."""
+
+    def __init__(self, engine: AlertEngine, pool: ThreadPoolExecutor) -> None:
+        self._engine = engine
+        self._pool = pool
+
+    def evaluate(self, lease: Lease, now: float) -> None:
+        """Evaluate all rules once."""
+        self._engine.evaluate(now)
+
+    def deliver(self, lease: Lease, now: float) -> None:
+        """Send the notices that are due, in the pool."""
+        self._engine.deliver_due(now, self._pool)
+
+
+class Counted:
+    """Counts in the cells what this process dropped since the last time."""
+
+    def __init__(self, outbox: Outbox, add: Callable[[Declaration, tuple[str, ...], float], None]) -> None:
+        self._outbox = outbox
+        self._add = add
+        self._dropped = 0
+
+    def run(self, lease: Lease, now: float) -> None:
+        """Count."""
+        dropped = self._outbox.dropped
+        if dropped != self._dropped:
+            self._add(families.FACTS_DROPPED, (), float(dropped - self._dropped))
+            self._dropped = dropped
+
+
+def _state(result: CheckResult) -> CheckState:
+    return CheckState(
+        name=result.name,
+        since=result.checked_at,
+        until=result.checked_at,
+        status=result.status,
+        critical=result.critical,
+        duration_seconds=result.duration_seconds,
+        output=result.output,
+    )
