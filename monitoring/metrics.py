@@ -62,6 +62,12 @@ BACKGROUND_ERRORS: Final = Declaration(
     help="Failures of work that went on after its response was complete.",
     labels=("http_route", "error_type"),
 )
+ERRORS: Final = Declaration(
+    name="monitoring_errors_total",
+    kind="counter",
+    help="Errors of the app, unhandled or reported by hand.",
+    labels=("category",),
+)
 SPAN_DURATION: Final = Declaration(
     name="monitoring_span_duration_seconds",
     kind="histogram",
@@ -197,6 +203,10 @@ class Metrics:
             if series.values == values:
                 self._histograms[key] = histogram
         histogram.observe(value)
+
+    def count_error(self, category: str) -> None:
+        """Count an error of the app."""
+        self.add(ERRORS, (category,), 1.0)
 
     def count_failure(self, part: str) -> None:
         """Count a failure of the monitoring itself."""

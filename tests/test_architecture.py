@@ -23,7 +23,8 @@ LAYERS = [
     {"recorder", "cells", "store"},
     {"outbox"},
     {"log_writer", "log_lines"},
-    {"middleware", "metrics", "logging_config", "health_check", "spans"},  # edges, sinks and readers
+    {"error_groups", "error_categories"},
+    {"middleware", "metrics", "logging_config", "health_check", "spans", "error_tracker"},  # edges, sinks and readers
     {"exposition", "request_log", "access", "wsgi_form"},
     {"metrics_endpoint", "health_endpoint"},
     {"alert_words"},

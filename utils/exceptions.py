@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from types import TracebackType
+import linecache
+from collections.abc import Callable, Mapping
+from types import FrameType, MappingProxyType, TracebackType
 from typing import Any, Final
 
 from .plain import clip
@@ -11,6 +13,17 @@ CHAIN: Final = 20
 MEMBERS: Final = 50
 FRAMES: Final = 50
 """Frames kept of a traceback; the middle of a longer one is left out."""
+DESCRIBED: Final = 200
+"""Exceptions described of one: causes and members, and theirs."""
+
+SOURCE_AROUND: Final = 3
+"""Lines of source before and after that of a frame of the app; other frames show their one line."""
+SOURCE_WIDTH: Final = 200
+_SOURCES_REMEMBERED: Final = 1_000
+
+_Frames = Callable[[TracebackType | None], Any]
+_Clean = Callable[[str], str]
+_NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
 def describe(error: BaseException, *, with_frames: bool = True) -> list[dict[str, Any]]:
@@ -18,52 +31,142 @@ def describe(error: BaseException, *, with_frames: bool = True) -> list[dict[str
 
     Frames carry file, line and function, no source and no locals. A cycle or a long chain ends early.
     """
-    described: list[dict[str, Any]] = []
-    seen: set[int] = set()
-    current: BaseException | None = error
-    link = ""
-    while current is not None and id(current) not in seen and len(described) < CHAIN:
-        seen.add(id(current))
-        described.append({**_describe_one(current, with_frames), **({"is": link} if link else {})})
-        current, link = _next_in_chain(current)
-    return described
+    return _Description(_lines_of if with_frames else None).of(error, frozenset())
 
 
-def _describe_one(error: BaseException, with_frames: bool) -> dict[str, Any]:
-    kind = type(error)
-    one: dict[str, Any] = {
-        "type": kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}",
-        "message": _message(error),
-    }
-    if with_frames:
-        one["frames"] = _frames(error.__traceback__)
-    if notes := getattr(error, "__notes__", None):
-        one["notes"] = [clip(str(note)) for note in notes[:MEMBERS]]
-    if isinstance(error, BaseExceptionGroup):
-        one["members"] = [describe(member, with_frames=with_frames) for member in error.exceptions[:MEMBERS]]
-    return one
+class Describer:
+    """Describes exceptions for the store: scrubbed, and with the source around each frame of the app.
+
+    ``is_in_app`` says which frames are the app's, ``clean`` scrubs a text. Thread-safe.
+    """
+
+    def __init__(self, is_in_app: Callable[[FrameType], bool], clean: _Clean) -> None:
+        self._is_in_app = is_in_app
+        self._clean = clean
+        self._sources: dict[tuple[str, int, bool], list[list[Any]]] = {}
+
+    def describe(self, error: BaseException) -> list[dict[str, Any]]:
+        """Return the chain like ``describe``, each frame a dict: file, line, function, in_app, and source as pairs of
+        line number and text.
+        """
+        return _Description(self._frames, self._clean, first={"is": ""}).of(error, frozenset())
+
+    def _frames(self, traceback: TracebackType | None) -> list[dict[str, Any]]:
+        head, left_out, tail = _head_and_tail(traceback)
+        mark = {"file": "", "line": 0, "function": f"... {left_out} frames left out ...", "in_app": False, "source": []}
+        return [*map(self._frame, head), *([mark] if left_out else []), *map(self._frame, tail)]
+
+    def _frame(self, traceback: TracebackType) -> dict[str, Any]:
+        frame, line = traceback.tb_frame, traceback.tb_lineno
+        in_app = self._is_in_app(frame)
+        return {
+            "file": frame.f_code.co_filename,
+            "line": line,
+            "function": frame.f_code.co_qualname,
+            "in_app": in_app,
+            "source": self._source(frame, line, in_app),
+        }
+
+    def _source(self, frame: FrameType, line: int, in_app: bool) -> list[list[Any]]:
+        key = (frame.f_code.co_filename, line, in_app)
+        source = self._sources.get(key)
+        if source is None:
+            source = self._read_source(frame, line, SOURCE_AROUND if in_app else 0)
+            if len(self._sources) >= _SOURCES_REMEMBERED:
+                self._sources.clear()
+            self._sources[key] = source
+        return source
+
+    def _read_source(self, frame: FrameType, line: int, around: int) -> list[list[Any]]:
+        first = max(1, line - around)
+        lines = source_lines(frame)[first - 1 : line + around]
+        text = self._clean("\n".join(clip(one.rstrip(), SOURCE_WIDTH) for one in lines))
+        return [[first + number, one] for number, one in enumerate(text.split("\n"))] if lines else []
 
 
-def _next_in_chain(error: BaseException) -> tuple[BaseException | None, str]:
+def source_lines(frame: FrameType) -> list[str]:
+    """Return the lines of the file that a frame's code is from, as Python knows them; none where it has no source.
+
+    The file is read once per process: after a deploy under a running process, it may be of another version.
+    """
+    try:
+        return linecache.getlines(frame.f_code.co_filename, frame.f_globals)
+    except Exception:  # a loader of the app's may raise anything
+        return []
+
+
+def next_in_chain(error: BaseException) -> tuple[BaseException | None, str]:
+    """Return what led to an exception, and how: ``cause`` or ``context``."""
     if error.__cause__ is not None:
         return error.__cause__, "cause"
     return (None, "") if error.__suppress_context__ else (error.__context__, "context")
 
 
-def _message(error: BaseException) -> str:
+def type_name(error: BaseException) -> str:
+    """Return the name of the exception's class, with its module unless that is ``builtins``."""
+    kind = type(error)
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def message_of(error: BaseException) -> str:
+    """Return the text of an exception, clipped, or a stand-in when its ``__str__`` raises."""
     try:
         return clip(str(error))
     except Exception as broken:
         return f"<str raised {type(broken).__name__}>"
 
 
-def _frames(traceback: TracebackType | None) -> list[str]:
+class _Description:
+    """One walk over an exception, its causes and members, which ends when it has described enough."""
+
+    def __init__(self, frames: _Frames | None, clean: _Clean = str, first: Mapping[str, Any] = _NOTHING) -> None:
+        self._frames = frames
+        self._clean = clean
+        self._first = first
+        self._left = DESCRIBED
+
+    def of(self, error: BaseException, path: frozenset[int]) -> list[dict[str, Any]]:
+        """Return the chain of an exception, except what ``path``, the way to it, has shown already."""
+        described: list[dict[str, Any]] = []
+        current: BaseException | None = error
+        link = ""
+        while current is not None and id(current) not in path and len(described) < CHAIN and self._left > 0:
+            self._left -= 1
+            path |= {id(current)}
+            described.append({**self._one(current, path), **({"is": link} if link else self._first)})
+            current, link = next_in_chain(current)
+        return described
+
+    def _one(self, error: BaseException, path: frozenset[int]) -> dict[str, Any]:
+        one: dict[str, Any] = {"type": type_name(error), "message": self._clean(message_of(error))}
+        if self._frames is not None:
+            one["frames"] = self._frames(error.__traceback__)
+        if notes := getattr(error, "__notes__", None):
+            one["notes"] = [self._clean(clip(str(note))) for note in notes[:MEMBERS]]
+        if isinstance(error, BaseExceptionGroup):
+            members = (self.of(member, path) for member in error.exceptions[:MEMBERS])
+            one["members"] = [member for member in members if member]
+        return one
+
+
+def _lines_of(traceback: TracebackType | None) -> list[str]:
+    head, left_out, tail = _head_and_tail(traceback)
+    mark = [f"... {left_out} frames left out ..."] if left_out else []
+    return [*map(_line_of, head), *mark, *map(_line_of, tail)]
+
+
+def _line_of(traceback: TracebackType) -> str:
+    code = traceback.tb_frame.f_code
+    return f"{code.co_filename}:{traceback.tb_lineno} in {code.co_qualname}"
+
+
+def _head_and_tail(traceback: TracebackType | None) -> tuple[list[TracebackType], int, list[TracebackType]]:
+    """Return the first frames of a traceback, how many of the middle are left out, and the last frames."""
     frames = []
     while traceback is not None:
-        code = traceback.tb_frame.f_code
-        frames.append(f"{code.co_filename}:{traceback.tb_lineno} in {code.co_qualname}")
+        frames.append(traceback)
         traceback = traceback.tb_next
-    if len(frames) > FRAMES:
-        half = FRAMES // 2
-        frames = [*frames[:half], f"... {len(frames) - 2 * half} frames left out ...", *frames[-half:]]
-    return frames
+    if len(frames) <= FRAMES:
+        return frames, 0, []
+    half = FRAMES // 2
+    return frames[:half], len(frames) - 2 * half, frames[-half:]
