@@ -43,10 +43,10 @@ _ADAPTERS: Final[dict[str, str | Adapter]] = {
     "httpx.AsyncClient": "http.httpx",
     "httpx2.Client": "http.httpx",
     "httpx2.AsyncClient": "http.httpx",
-    "openai._client.OpenAI": "llm.openai",
-    "openai._client.AsyncOpenAI": "llm.openai",
-    "anthropic._client.Anthropic": "llm.anthropic",
-    "anthropic._client.AsyncAnthropic": "llm.anthropic",
+    "openai.OpenAI": "llm.openai",
+    "openai.AsyncOpenAI": "llm.openai",
+    "anthropic.Anthropic": "llm.anthropic",
+    "anthropic.AsyncAnthropic": "llm.anthropic",
 }
 """Classes by their full name, so that no library is imported to recognise one; subclasses are found by their bases."""
 
