@@ -8,11 +8,12 @@ monitoring.install(app, service="proposals")
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from .cells import Merge
 from .config import Config, ConfigError
 from .context import ContextExecutor, bind, carry_context, request_id, set_user
+from .error_tracker import Level
 from .logging_config import get_logger
 from .metrics import (
     Counter,
@@ -28,6 +29,8 @@ from .middleware.edge import ASGIApp
 from .monitor import F, Monitoring, configure, current, shutdown
 from .operations import Operation, feature_decorator
 from .spans import Span
+
+T = TypeVar("T")
 
 __version__ = "0.1.0"
 
@@ -45,6 +48,8 @@ __all__ = [
     "WSGIMonitoringMiddleware",
     "agent",
     "bind",
+    "capture_exception",
+    "capture_message",
     "carry_context",
     "check",
     "configure",
@@ -78,6 +83,25 @@ def install(app: Any, **settings: Any) -> Monitoring:
     from .integrations.web import install_into
 
     return install_into(app, settings)
+
+
+def wrap(client: T, *, name: str | None = None) -> T:
+    """Instrument a client in place and return it: the same object, of the same type. Twice is once.
+
+    Knows SQLAlchemy engines, Redis, httpx and httpx2, OpenAI and Anthropic clients, sync and async; it may come before
+    ``configure``. ``name`` tells caches apart. Raise TypeError for a client of another kind, with the list of those
+    that are known.
+    """
+    from .integrations import wrap
+
+    return wrap(client, name=name)
+
+
+def unwrap(client: T) -> T:
+    """Take the instrumentation out of a client again, as if it had never been wrapped, and return it."""
+    from .integrations import unwrap
+
+    return unwrap(client)
 
 
 def observe(name: str, **attributes: Any) -> Span:
@@ -120,6 +144,28 @@ def track(event: str, *, user: object = None, value: float | None = None, **dime
 def feature(name: str) -> Callable[[F], F]:
     """Return a decorator that counts each call of a function as a use of the feature ``name``."""
     return feature_decorator(lambda: current().recorder, name)
+
+
+def capture_exception(
+    exc: BaseException | None = None,
+    *,
+    fingerprint: str | Sequence[str] | None = None,
+    level: Level | None = None,
+    **context: Any,
+) -> str:
+    """Report an exception, by default the one being handled, and return its group's ID; "" when there is none.
+
+    One that the middleware sees again is counted once. ``fingerprint`` replaces the way it is grouped. Raise
+    ValueError for what is no exception, no level or no fingerprint.
+    """
+    return current().capture_exception(exc, fingerprint=fingerprint, level=level, **context)
+
+
+def capture_message(
+    text: str, level: Level = "error", *, fingerprint: str | Sequence[str] | None = None, **context: Any
+) -> str:
+    """Report a text as an error and return its group's ID: texts that differ in numbers and names are one group."""
+    return current().capture_message(text, level, fingerprint=fingerprint, **context)
 
 
 def counter(name: str, help: str, labels: Sequence[str] = ()) -> Counter:
