@@ -36,7 +36,6 @@ def make_flusher(monitoring: Monitoring) -> Flusher:
     """Return the flusher of this process with all its jobs. Imports the store, so call it in the background."""
     config, database = monitoring.config, monitoring.open_database()
     host = config.host or platform.node() or "localhost"
-    resources = SystemResources(str(database.path or "."))
     pool = ThreadPoolExecutor(_POOL_THREADS, thread_name_prefix="monitoring-pool")
     alerting = Alerting(monitoring.alerts, pool)
     retention = Retention(
@@ -45,6 +44,7 @@ def make_flusher(monitoring: Monitoring) -> Flusher:
 
     def flush_sinks(lease: Lease, now: float) -> None:
         monitoring.analytics.flush()
+        monitoring.errors.flush()
 
     def abandon(lease: Lease, now: float) -> None:
         monitoring.analytics.abandon_overdue(now)
@@ -56,7 +56,7 @@ def make_flusher(monitoring: Monitoring) -> Flusher:
         Job("checks", CheckHistory(database, monitoring.health, pool).run, CHECK_SECONDS, "store"),
         Job(
             "roll-ups",
-            RollUps(database, monitoring.metrics.totals_with_state, resources, host).run,
+            RollUps(database, monitoring.metrics.totals_with_state, monitoring.resources, host).run,
             ROLL_UP_SECONDS,
             "host",
             final=True,

@@ -16,6 +16,7 @@ from .call_metrics import CallMetrics
 from .cells import CellFolder, CellRegistry, Merge, NullRegistry, default_folder
 from .config import Config, ConfigError, with_settings
 from .context import bind, outbound_headers, request_id, set_user
+from .error_tracker import ErrorSettings, ErrorTracker, Level, capture_exception, capture_message
 from .families import STORE_FAILURES
 from .health_check import HealthChecks
 from .kept_requests import KeptRequests
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from .flusher import Flusher
     from .performance_tracker import PerformanceTracker
     from .store.database import Database
+    from .system_resources import SystemResources
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -76,6 +78,16 @@ class Monitoring:
         )
         self.log_lines = LogLines(writer, config.service, config.log_level)
         self.outbox = Outbox() if config.store is not None else Outbox(capacity=0)
+        self.errors = ErrorTracker(
+            self.outbox,
+            self.metrics.count_error,
+            self.background_failed,
+            ErrorSettings(
+                project_root=config.project_root,
+                in_app_include=config.in_app_include,
+                in_app_exclude=config.in_app_exclude,
+            ),
+        )
         self.analytics = Analytics(self.outbox, self.metrics, self.open_database)
         self.background = Background(self._make_flusher, on_failure=self.background_failed, on_fork=self._after_fork)
         self._kept = KeptRequests(
@@ -85,12 +97,13 @@ class Monitoring:
             max_per_second=config.kept_per_second,
             on_first=self._start_background,
         )
-        own = [
+        own: list[Sink] = [
+            self.errors,  # first: it names the group that the line of a request shows
             self.metrics,
             CallMetrics(self.metrics),
             self.analytics,
             RequestLog(self.log_lines),
-            self._kept,
+            self._kept,  # last: it keeps the lines, too
         ]
         self.recorder = Recorder([*own, *sinks], on_failure, count_failure=self.metrics.count_failure)
         self._read_side = _ReadSide()
@@ -115,6 +128,12 @@ class Monitoring:
         """Return the rules, what they raised, and what can be done about it."""
         engine: AlertEngine = self._read_side.get("alerts", self._make_alerts)
         return engine
+
+    @property
+    def resources(self) -> SystemResources:
+        """Return what reads the use of the host and the processes."""
+        resources: SystemResources = self._read_side.get("resources", self._make_resources)
+        return resources
 
     def open_database(self) -> Database:
         """Return the store's database. Raise ConfigError when there is none."""
@@ -150,6 +169,23 @@ class Monitoring:
     def feature(self, name: str) -> Callable[[F], F]:
         """Return a decorator that counts each call as a use of the feature ``name``."""
         return feature_decorator(lambda: self.recorder, name)
+
+    def capture_exception(
+        self,
+        exc: BaseException | None = None,
+        *,
+        fingerprint: str | Sequence[str] | None = None,
+        level: Level | None = None,
+        **context: Any,
+    ) -> str:
+        """Report an exception, by default the one being handled, and return its group's ID."""
+        return capture_exception(self.recorder, exc, fingerprint=fingerprint, level=level, context=context)
+
+    def capture_message(
+        self, text: str, level: Level = "error", *, fingerprint: str | Sequence[str] | None = None, **context: Any
+    ) -> str:
+        """Report a text as an error and return its group's ID."""
+        return capture_message(self.recorder, text, level, fingerprint=fingerprint, context=context)
 
     def counter(self, name: str, help: str, labels: Sequence[str] = ()) -> Counter:
         """Declare a counter, exact over all worker processes. Its name ends in ``_total``."""
@@ -245,6 +281,7 @@ class Monitoring:
 
     def _after_fork(self) -> None:
         self.outbox.start_anew()
+        self.errors.start_anew()
         self.analytics.start_anew()
         self._kept.start_anew()
         self._read_side = _ReadSide()
@@ -261,6 +298,11 @@ class Monitoring:
         if self.config.store is None:
             raise ConfigError("store is None, so nothing is kept; set it to a folder or a database's URL.")
         return Database(self.config.store)
+
+    def _make_resources(self) -> SystemResources:
+        from .system_resources import SystemResources
+
+        return SystemResources(self.config.store if self.config.store and "://" not in self.config.store else ".")
 
     def _make_alerts(self) -> AlertEngine:
         from .alerts import AlertEngine, Links

@@ -20,18 +20,24 @@ LAYERS = [
     {"observation"},
     {"context"},
     {"calls"},
-    {"recorder", "cells", "store"},
+    {"recorder", "cells"},
+    {"families"},
+    {"store"},
     {"outbox"},
     {"log_writer", "log_lines"},
     {"error_groups", "error_categories"},
-    {"middleware", "metrics", "logging_config", "health_check", "spans", "error_tracker"},  # edges, sinks and readers
-    {"exposition", "request_log", "access", "wsgi_form"},
-    {"metrics_endpoint", "health_endpoint"},
+    {"middleware", "spans", "operations"},  # edges
+    {"metrics", "call_metrics", "error_tracker", "analytics", "kept_requests", "logging_config", "health_check"},  # sinks
+    {"request_log", "exposition", "access", "wsgi_form", "system_resources"},
+    {"metrics_endpoint", "health_endpoint", "performance_tracker"},
     {"alert_words"},
     {"alert_rules"},
     {"alert_states", "channels"},
     {"deliveries", "alert_notices", "alert_reports"},
     {"alerts"},
+    {"numbers", "flusher", "background"},
+    {"api", "jobs"},
+    {"dashboard"},
     {"monitor"},  # assembly
     {"integrations", "testing"},
     {"__init__"},
