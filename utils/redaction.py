@@ -114,6 +114,12 @@ _ASSIGNED: Final = re.compile(
     r"""|[^\s"'&,;(){}\[\]]+)[^\s"'&,;(){}\[\]]*)"""
 )
 """A name, a sign between, and a value, as in ``token=x``, ``"token": "x"`` and ``token: Bearer x``."""
+_PAIR: Final = re.compile(
+    rf"""(?P<opening>[(\[]\s*[bBrRuU]{{0,2}}\\*["'])(?P<name>[A-Za-z_][A-Za-z0-9_.-]{{0,{_NAME_LENGTH - 1}}}+)"""
+    r"""(?P<sign>\\*["']\s*,\s*)(?P<value>[bBrRuU]{0,2}(?:\\*"[^"\n]*"|\\*'[^'\n]*'))(?=\s*[)\]])"""
+)
+"""A name and a value as a pair, as headers are shown: ``('Cookie', 'x')``."""
+_PAIR_HINTS: Final = ("',", '",')
 _ANY_SIGN: Final = re.compile(r"[=:@\d]")
 
 
@@ -130,7 +136,7 @@ class Scrubber:
             (rule.hints, re.compile(rule.pattern, re.DOTALL), f"[scrubbed: {rule.name}]", rule.confirms)
             for rule in value_rules
         ]
-        hints = {hint for rule in value_rules for hint in rule.hints}
+        hints = {*_PAIR_HINTS, *(hint for rule in value_rules for hint in rule.hints)}
         self._words = tuple(sorted(hint for hint in hints if not _ANY_SIGN.search(hint)))
         self._names: dict[str, str] = {}
 
@@ -168,7 +174,11 @@ class Scrubber:
                 if hint in text:
                     text = _replaced(text, pattern, mark, confirms)
                     break
-        return _ASSIGNED.sub(self._scrub_assigned, text) if "=" in text or ":" in text else text
+        if "=" in text or ":" in text:
+            text = _ASSIGNED.sub(self._scrub_assigned, text)
+        if "'," in text or '",' in text:
+            text = _PAIR.sub(lambda match: match["opening"] + self._scrub_assigned(match), text)
+        return text
 
     def _has_word(self, text: str) -> bool:
         for word in self._words:  # noqa: SIM110  (any() with a generator takes three times as long)

@@ -180,6 +180,9 @@ def test_secrets_are_known_by_their_look(text: str, scrubbed: str) -> None:
         "--password=hunter2",
         "settings.SECRET_KEY=hunter2",
         "password=someone@example.org-hunter2",
+        "[('Cookie', 'hunter2'), ('accept', '*/*')]",
+        '[["authorization", "hunter2"]]',
+        "(b'x-api-key', b'hunter2')",
     ],
 )
 def test_what_is_assigned_to_a_secret_name_goes(text: str) -> None:
@@ -191,7 +194,7 @@ def test_what_is_assigned_to_a_secret_name_goes(text: str) -> None:
 
 def test_what_is_assigned_to_other_names_stays() -> None:
     """Names, limits and queries."""
-    text = "author=ada max_tokens=400 GET /items?page=2&order=name status: 500 {'name': 'x'}"
+    text = "author=ada max_tokens=400 GET /items?page=2&order=name status: 500 {'name': 'x'} ['token', 'b', 'c']"
     assert scrub_text(text) == text
 
 
