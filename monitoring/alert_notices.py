@@ -74,8 +74,8 @@ class Notices:
             return table.channels_with(connection, episode.id, "sending", "sent")
         rule = self._rules.get(episode.rule)
         named = rule.channels if rule is not None and rule.channels else tuple(self._channels)
-        outstanding = table.channels_with(connection, episode.id, "queued", "sending")
-        return [channel for channel in named if channel not in outstanding]
+        waiting = table.channels_waiting(connection, episode.id)
+        return [channel for channel in named if channel not in waiting]
 
     def _notice(self, connection: Connection, episode: Episode, kind: NoticeKind, why: str, now: float) -> Notice:
         rule = self._rules.get(episode.rule)
