@@ -105,18 +105,18 @@ _WORDS: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\dA-Za-z_]+")
 _MEASURES: Final = re.compile(
     r"_(tokens|counts?|limit|length|size|bytes|seconds|ms|total|usage|budget|rate|max|min)_\Z"
 )
-_ASSIGNED: Final = re.compile(
-    rf"""(?<![A-Za-z0-9_])(?P<name>[A-Za-z_][A-Za-z0-9_.-]{{0,{_NAME_LENGTH - 1}}}+)"""
-    r"""(?P<sign>\\*["']?\s*(?:=>|==?|:)\s*)"""
-    r"""(?P<value>(?!\[scrubbed:[^\]]*\](?:[\s"'&,;)]|\Z))(?:(?i:bearer|basic|digest|token)\s+)?(?:"""
+_NAME: Final = rf"(?P<name>[A-Za-z_][A-Za-z0-9_.-]{{0,{_NAME_LENGTH - 1}}}+)"
+_ASSIGNMENT: Final = re.compile(rf"""(?<![A-Za-z0-9_]){_NAME}\\*["']?\s*(?:=>|==?|:)\s*""")
+"""A name and the sign before its value, as in ``token=x``, ``"token": "x"`` and ``token: Bearer x``."""
+_VALUE: Final = re.compile(
+    r"""(?!\[scrubbed:[^\]]*\](?:[\s"'&,;)]|\Z))(?:(?i:bearer|basic|digest|token)\s+)?(?:"""
     r"""[bBrRuU]{0,2}(?:\\*"[^"\n]*"?|\\*'[^'\n]*'?)"""
     r"""|[\w.]*[(\[{][^)\]}\n]{0,500}[)\]}]?"""
-    r"""|[^\s"'&,;(){}\[\]]+)[^\s"'&,;(){}\[\]]*)"""
+    r"""|[^\s"'&,;(){}\[\]]+)[^\s"'&,;(){}\[\]]*"""
 )
-"""A name, a sign between, and a value, as in ``token=x``, ``"token": "x"`` and ``token: Bearer x``."""
 _PAIR: Final = re.compile(
-    rf"""(?P<opening>[(\[]\s*[bBrRuU]{{0,2}}\\*["'])(?P<name>[A-Za-z_][A-Za-z0-9_.-]{{0,{_NAME_LENGTH - 1}}}+)"""
-    r"""(?P<sign>\\*["']\s*,\s*)(?P<value>[bBrRuU]{0,2}(?:\\*"[^"\n]*"|\\*'[^'\n]*'))(?=\s*[)\]])"""
+    rf"""(?P<before>[(\[]\s*[bBrRuU]{{0,2}}\\*["']{_NAME}\\*["']\s*,\s*)"""
+    r"""[bBrRuU]{0,2}(?:\\*"[^"\n]*"|\\*'[^'\n]*')(?=\s*[)\]])"""
 )
 """A name and a value as a pair, as headers are shown: ``('Cookie', 'x')``."""
 _PAIR_HINTS: Final = ("',", '",')
@@ -175,9 +175,9 @@ class Scrubber:
                     text = _replaced(text, pattern, mark, confirms)
                     break
         if "=" in text or ":" in text:
-            text = _ASSIGNED.sub(self._scrub_assigned, text)
+            text = self._scrub_assigned(text)
         if "'," in text or '",' in text:
-            text = _PAIR.sub(lambda match: match["opening"] + self._scrub_assigned(match), text)
+            text = _PAIR.sub(self._scrub_pair, text)
         return text
 
     def _has_word(self, text: str) -> bool:
@@ -209,9 +209,21 @@ class Scrubber:
             self._names[name] = rule
         return rule
 
-    def _scrub_assigned(self, match: re.Match[str]) -> str:
-        rule = self.rule_of(match["name"], _number(match["value"]))
-        return f"{match['name']}{match['sign']}[scrubbed: {rule}]" if rule else match[0]
+    def _scrub_assigned(self, text: str) -> str:
+        kept: list[str] = []
+        done = 0
+        for match in _ASSIGNMENT.finditer(text):
+            if match.start() < done or not self.rule_of(match["name"]):
+                continue
+            value = _VALUE.match(text, match.end())
+            if value is not None and (rule := self.rule_of(match["name"], _number(value[0]))):
+                kept += [text[done : match.end()], f"[scrubbed: {rule}]"]
+                done = value.end()
+        return "".join([*kept, text[done:]])
+
+    def _scrub_pair(self, match: re.Match[str]) -> str:
+        rule = self.rule_of(match["name"])
+        return f"{match['before']}[scrubbed: {rule}]" if rule else match[0]
 
 
 def _replaced(text: str, pattern: re.Pattern[str], mark: str, confirms: Callable[[str], bool]) -> str:

@@ -183,6 +183,8 @@ def test_secrets_are_known_by_their_look(text: str, scrubbed: str) -> None:
         "[('Cookie', 'hunter2'), ('accept', '*/*')]",
         '[["authorization", "hunter2"]]',
         "(b'x-api-key', b'hunter2')",
+        """context = {"api_key": "hunter2", "headers": [("Cookie", "hunter2")]}""",
+        "call(order=Order(password='hunter2'), token='hunter2')",
     ],
 )
 def test_what_is_assigned_to_a_secret_name_goes(text: str) -> None:
