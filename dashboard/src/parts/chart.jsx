@@ -147,7 +147,7 @@ function onKey(event, plot, at, { times, step, open, onCursor }) {
 }
 
 function options(place, lines, now) {
-  const scales = { x: { time: true, range: (_, low, high) => [low - now.current.step / 2, high + now.current.step / 2] }, y: { range: fromZero } };
+  const scales = { x: { time: true, range: () => [now.current.times[0], now.current.times.at(-1) + now.current.step] }, y: { range: fromZero } };
   if (lines.some((line) => line.axis === "y2")) scales.y2 = { range: fromZero };
   return {
     width: place.clientWidth || 300,
