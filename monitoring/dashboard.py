@@ -25,6 +25,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from .access import COOKIE, login_cookie, may_see
 from .api import ENDPOINTS, BadQuery, Endpoint, Query
+from .api.encoding import encode
 from .api.openapi import document
 from .api.readers import Readers
 from .api.views import NotFound
@@ -144,16 +145,6 @@ def _api(readers: Readers, endpoint: Endpoint) -> Handler:
         return _answered(request, content)
 
     return _guarded(readers.config, handle)
-
-
-def encode(answer: Any) -> bytes:
-    """Return an answer as JSON. Several records in a tuple become one object."""
-    if isinstance(answer, tuple):
-        merged: dict[str, Any] = {}
-        for part in answer:
-            merged.update(orjson.loads(orjson.dumps(part)))
-        return orjson.dumps(merged)
-    return orjson.dumps(answer)
 
 
 def _answered(request: Request, content: bytes) -> Response:

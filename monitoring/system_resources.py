@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
@@ -63,13 +64,13 @@ class SystemResources:
         self._disk = disk
         self._known: dict[int, psutil.Process] = {}
         self._lock = threading.Lock()
-        psutil.cpu_percent()  # the first reading has nothing to compare itself with
+        self._cpu = _CpuShare()
 
     def host(self) -> HostUse:
         """Return what the host uses."""
         memory, disk = psutil.virtual_memory(), psutil.disk_usage(_existing(self._disk))
         return HostUse(
-            psutil.cpu_percent() / 100,
+            self._cpu.read(),
             memory.total - memory.available,
             memory.total,
             disk.used,
@@ -115,6 +116,36 @@ class SystemResources:
         except psutil.Error:
             self._known.pop(pid, None)
             return None
+
+
+class _CpuShare:
+    """The share of all cores in use since the last reading, but of a second at least: readers do not starve another.
+
+    psutil's own function remembers a reading per thread.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._busy, self._all = _cpu_seconds()
+        self._read_at = time.monotonic()
+        self._share = 0.0
+
+    def read(self) -> float:
+        with self._lock:
+            now = time.monotonic()
+            if now - self._read_at >= 1.0 or not self._share:
+                busy, whole = _cpu_seconds()
+                if whole > self._all:
+                    self._share = min(1.0, max(0.0, (busy - self._busy) / (whole - self._all)))
+                self._busy, self._all, self._read_at = busy, whole, now
+            return self._share
+
+
+def _cpu_seconds() -> tuple[float, float]:
+    """Return the busy and all CPU seconds of the host since it started."""
+    times = psutil.cpu_times()
+    whole = sum(times) - getattr(times, "guest", 0.0) - getattr(times, "guest_nice", 0.0)
+    return whole - times.idle - getattr(times, "iowait", 0.0), whole
 
 
 def _existing(path: str) -> str:

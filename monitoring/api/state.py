@@ -21,6 +21,14 @@ State = Literal["ok", "warning", "critical"]
 _OPENINGS: Final[Mapping[State, str]] = {"ok": "Healthy.", "warning": "Look here.", "critical": "Something is wrong."}
 _LINES_DROPPED: Final = "monitoring_log_lines_dropped_total"
 _FACTS_DROPPED: Final = "monitoring_facts_dropped_total"
+OWN_COUNTERS: Final = (
+    _LINES_DROPPED,
+    _FACTS_DROPPED,
+    "monitoring_series_dropped_total",
+    "monitoring_store_failures_total",
+    "monitoring_internal_failures_total",
+)
+"""What the pack counts of its own troubles: all of them 0 when all is well."""
 
 
 def meta(readers: Readers, totals: Totals, now: float) -> MetaShape:

@@ -288,7 +288,6 @@ def system(readers: Readers, query: Query) -> SystemShape:
     host = resources.host()
     cpu = performance.gauge_series(HOST_CPU.name, query.since, query.until)
     memory = performance.gauge_series(PROCESS_MEMORY.name, query.since, query.until)
-    own = {name: state.total(totals, name) for name in sorted(totals.metrics) if _is_own_counter(name)}
     return SystemShape(
         meta=state.meta(readers, totals, query.now),
         processes=[dataclasses.asdict(use) for use in resources.processes(one.pid for one in totals.living)],
@@ -299,7 +298,7 @@ def system(readers: Readers, query: Query) -> SystemShape:
             "memory_bytes": [value for _, value in memory],
         },
         store=_store(readers),
-        own=[{"name": name, "value": value} for name, value in own.items()],
+        own=[{"name": name, "value": state.total(totals, name)} for name in state.OWN_COUNTERS],
     )
 
 
@@ -370,10 +369,6 @@ def _worst(states: Sequence[health.CheckState]) -> str:
     if any(one.status == "fail" and one.critical for one in states):
         return "fail"
     return "warn" if any(one.status != "pass" for one in states) else "pass"
-
-
-def _is_own_counter(name: str) -> bool:
-    return name.startswith("monitoring_") and name.endswith(("_dropped_total", "_failures_total"))
 
 
 def _store(readers: Readers) -> dict[str, Any]:

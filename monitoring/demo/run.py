@@ -102,6 +102,7 @@ class Demo:
             "DEMO_DATABASE": str(self.folder / DATABASE),
             "DEMO_LLM_URL": f"http://{HOST}:{llm_port}",
             "MONITORING_ENVIRONMENT": "development",
+            "MONITORING_IN_APP_INCLUDE": "monitoring.demo",
             "MONITORING_LOG_DESTINATION": str(self.folder / LOG),
             "MONITORING_STORE": str(self.folder),
             "MONITORING_TOKEN": self.token,
