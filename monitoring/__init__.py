@@ -7,8 +7,9 @@ monitoring.install(app, service="proposals")
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from .cells import Merge
 from .config import Config, ConfigError
@@ -39,13 +40,16 @@ __all__ = [
     "ConfigError",
     "ContextExecutor",
     "Counter",
+    "Email",
     "Gauge",
     "Histogram",
     "MetricError",
     "Monitoring",
     "MonitoringMiddleware",
     "Operation",
+    "Rule",
     "WSGIMonitoringMiddleware",
+    "Webhook",
     "agent",
     "bind",
     "capture_exception",
@@ -70,7 +74,27 @@ __all__ = [
     "set_user",
     "shutdown",
     "track",
+    "verify_webhook",
 ]
+
+
+if TYPE_CHECKING:
+    from .alert_rules import Rule
+    from .channels import Email, Webhook, verify_webhook
+
+_LAZY: Final[Mapping[str, str]] = {
+    "Rule": "alert_rules",
+    "Email": "channels",
+    "Webhook": "channels",
+    "verify_webhook": "channels",
+}
+"""Names whose modules are imported when they are first asked for: mail and HTTP take a while to import."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f".{_LAZY[name]}", __name__), name)
 
 
 def install(app: Any, **settings: Any) -> Monitoring:
