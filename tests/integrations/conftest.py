@@ -20,14 +20,28 @@ pytest.register_assert_rewrite("tests.integrations.contract")
 AIMOCK = Path(__file__).parents[2] / ".venv/npm/node_modules/@copilotkit/aimock/dist/cli.js"
 USAGE = {"prompt_tokens": 111, "completion_tokens": 22, "total_tokens": 133}
 ANSWERS = [
-    ({"userMessage": "limit me"}, {"error": {"message": "slow down", "type": "rate_limit_error"}, "status": 429}),
-    (
-        {"userMessage": "cut"},
-        {"content": "one two three four", "truncateAfterChunks": 2, "chunkSize": 4, "latency": 20},
-    ),
-    ({"userMessage": "slow"}, {"content": "one two three four", "chunkSize": 4, "latency": 2_000}),
-    ({"inputText": "hello"}, {"embedding": [0.1, 0.2, 0.3]}),
-    ({"userMessage": "hello"}, {"content": "Good morning to you, my friend.", "usage": USAGE}),
+    {
+        "match": {"userMessage": "limit me"},
+        "response": {"error": {"message": "slow down", "type": "rate_limit_error"}, "status": 429},
+    },
+    {
+        "match": {"userMessage": "cut"},
+        "response": {"content": "one two three four"},
+        "truncateAfterChunks": 2,
+        "chunkSize": 4,
+        "latency": 20,
+    },
+    {
+        "match": {"userMessage": "slow"},
+        "response": {"content": "one two three four"},
+        "chunkSize": 4,
+        "latency": 2_000,
+    },
+    {"match": {"inputText": "hello"}, "response": {"embedding": [0.1, 0.2, 0.3]}},
+    {
+        "match": {"userMessage": "hello"},
+        "response": {"content": "Good morning to you, my friend.", "usage": USAGE},
+    },
 ]
 
 
@@ -57,8 +71,7 @@ def llm_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     program = require("node", "openai", "anthropic")
     if not AIMOCK.exists():
         unavailable("the npm package @copilotkit/aimock is not installed; scripts/install-components installs it.")
-    fixtures = [{"match": match, "response": response} for match, response in ANSWERS]
-    (folder / "answers.json").write_text(json.dumps({"fixtures": fixtures}))
+    (folder / "answers.json").write_text(json.dumps({"fixtures": ANSWERS}))
 
     def command(port: int) -> list[str]:
         return [program, str(AIMOCK), "-p", str(port), "-f", str(folder), "-c", "8"]

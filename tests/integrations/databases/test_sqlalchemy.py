@@ -87,7 +87,7 @@ class AsynchronousEngine:
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[AsyncEngine]:
-        engine = create_async_engine(f"sqlite+aiosqlite:///{self._path}")
+        engine = create_async_engine(f"sqlite+aiosqlite:///{self._path}", connect_args={"timeout": 1})
         yield engine
         await engine.dispose()
 
