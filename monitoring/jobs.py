@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 ROLL_UP_SECONDS: Final = 5.0
 EVALUATE_SECONDS: Final = 5.0
-CHECK_SECONDS: Final = 5.0
+CHECK_SECONDS: Final = 1.0
 HOUSEKEEPING_SECONDS: Final = 60.0
 
 _TRIM_STEPS: Final = 20
@@ -130,17 +130,25 @@ class CheckHistory:
         self._checks = checks
         self._pool = pool
         self._running: Future[HealthReport] | None = None
+        self._noted: set[CheckResult] = set()
 
     def run(self, lease: Lease, now: float) -> None:
-        """Keep what the last run found, and begin the next: a slow check holds nothing up."""
+        """Keep what the last run found, and begin the next: a slow check holds nothing up, and none runs before its
+        time.
+        """
         if self._running is not None:
             if not self._running.done():
                 return
-            report = self._running.result()
+            self._note(self._running.result(), lease)
+        self._running = self._pool.submit(self._checks.report)
+
+    def _note(self, report: HealthReport, lease: Lease) -> None:
+        fresh = [result for result in report.checks if result not in self._noted]
+        if fresh:
             with self._database.writing() as connection:
                 lease.require(connection)
-                health.note(connection, map(_state, report.checks))
-        self._running = self._pool.submit(self._checks.report)
+                health.note(connection, map(_state, fresh))
+            self._noted = set(report.checks)
 
 
 class Alerting:
