@@ -300,6 +300,29 @@ def test_an_acknowledgement_expires_with_a_reminder(world: World) -> None:
     assert only(engine.reports.open()).acked_by == ""
 
 
+def test_a_reminder_takes_the_place_of_an_acknowledgement_that_waits(world: World) -> None:
+    """The notice of the acknowledgement never got out; when it has expired only the reminder is true."""
+    own = OwnChannel()
+    engine = world.engine(own)
+    world.numbers.set("llm_cost_usd", 12)
+    world.round(engine)
+    engine.ack(only(engine.reports.open()).id, "ana", minutes=10)
+    world.round(engine, after=600)
+    assert own.kinds == ["firing", "repeat"]
+
+
+def test_an_acknowledgement_does_not_push_aside_what_was_not_told_yet(world: World, receiver: Hooks) -> None:
+    """Whoever has not heard that it fires hears that first, not that somebody has it in hand."""
+    engine = world.engine(webhook_to(receiver))
+    receiver.status = 503
+    world.numbers.set("llm_cost_usd", 12)
+    world.round(engine)
+    engine.ack(only(engine.reports.open()).id, "ana")
+    receiver.status = 200
+    world.round(engine, after=900)
+    assert receiver.types == ["alert.firing", "alert.firing"]
+
+
 def test_an_acknowledgement_can_be_withdrawn(world: World) -> None:
     """Repeats count from then on; withdrawing twice changes nothing."""
     own = OwnChannel()
@@ -351,9 +374,13 @@ def test_resolved_is_told_to_those_who_were_told(world: World, receiver: Hooks) 
     world.round(engine)
     world.numbers.set("llm_cost_usd", 1)
     world.round(engine, after=5)
-    told = [notice.kind for message in own.got for notice in message.notices if notice.rule == "cost"]
-    assert told == ["firing", "resolved"]
-    assert "alert.resolved" not in receiver.types
+    report = engine.reports.episode(only(engine.reports.recent()).id)
+    assert report is not None
+    assert {(row.channel, row.kind, row.status) for row in report.notifications} == {
+        ("webhook", "firing", "dead"),
+        ("own", "firing", "sent"),
+        ("own", "resolved", "sent"),
+    }
 
 
 def test_a_channel_that_refuses_is_an_alert_on_the_others(world: World, receiver: Hooks) -> None:
@@ -500,14 +527,15 @@ def test_a_number_that_fails_leaves_its_rule_alone(world: World) -> None:
 
 
 def test_a_store_that_cannot_be_read_is_no_missing_data(world: World) -> None:
-    """The round is skipped as a whole."""
-    engine = world.engine()
+    """The round is skipped as a whole: nothing is resolved for it, and nothing opened."""
+    engine = world.engine(rules=[COST, SLOW])
     world.numbers.set("llm_cost_usd", 12)
     world.round(engine)
     world.numbers.failures["llm_cost_usd"] = StoreUnusable("the database stayed locked for 5 s")
+    world.numbers.set("p99_seconds", 3, route="/a")
     with pytest.raises(StoreUnusable):
         world.round(engine, after=5)
-    assert only(engine.reports.open()).state == "firing"
+    assert only(engine.reports.open()).rule == "cost"
 
 
 def test_no_data_may_be_an_alert_of_its_own(world: World) -> None:
