@@ -193,6 +193,10 @@ def missing_data(rule: Rule, is_missing: bool) -> tuple[Rule, Sample]:
 
 def default_rules() -> tuple[Rule, ...]:
     """Return the rules that every app starts with."""
+    return (*_request_rules(), *_error_rules(), *_work_rules(), *_check_rules(), *_own_rules())
+
+
+def _request_rules() -> tuple[Rule, ...]:
     return (
         Rule(
             "error_rate",
@@ -212,7 +216,11 @@ def default_rules() -> tuple[Rule, ...]:
             min_samples=50,
             summary="One request in 20 takes longer than {value}",
         ),
-        *_check_rules(),
+    )
+
+
+def _error_rules() -> tuple[Rule, ...]:
+    return (
         Rule(
             "critical_errors",
             "critical_errors",
@@ -222,6 +230,11 @@ def default_rules() -> tuple[Rule, ...]:
             summary="Critical errors: {value}",
         ),
         Rule("new_errors", "new_errors", above=0, for_seconds=0, summary="New kinds of errors: {value}"),
+    )
+
+
+def _work_rules() -> tuple[Rule, ...]:
+    return (
         Rule(
             "llm_error_rate",
             "llm_error_rate",
@@ -238,7 +251,6 @@ def default_rules() -> tuple[Rule, ...]:
             min_samples=10,
             summary="Only {value} of {operation} succeed",
         ),
-        *_own_rules(),
     )
 
 
