@@ -26,7 +26,7 @@ DIGEST_ABOVE: Final = 5
 """More notices than this for one channel at a time are sent as one message."""
 DIGEST_LIMIT: Final = 100
 LOCK_SECONDS: Final = 120.0
-"""How long a claimed notice is nobody else's: longer than any channel takes for one message."""
+"""How long a claimed notice is nobody else's: longer than a channel should take for one message."""
 LONGEST_WAIT_SECONDS: Final = 900.0
 
 _wait: Final = wait_random_exponential(multiplier=10, exp_base=3, min=5, max=LONGEST_WAIT_SECONDS)
