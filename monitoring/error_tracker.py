@@ -235,7 +235,7 @@ class ErrorTracker:
             group = self._group(fingerprint, error, now)
             group.uncounted += 1
             is_kept = group.is_due(now) and self._kept.take(now) and group.keep(now)
-            is_told = is_kept or now - group.told_at >= _EMIT_SECONDS or now < group.told_at
+            is_told = is_kept or now - group.told_at >= _EMIT_SECONDS
             fact = group.counted(now) if is_told else None
             if fact is None:
                 self._waiting[group.id] = group

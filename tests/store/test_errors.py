@@ -201,9 +201,11 @@ def test_a_group_can_be_opened_again_and_found_by_an_alias(database: Database) -
     """Then its next error is no regression."""
     write(database, FACT)
     with database.writing() as connection:
-        set_status(connection, "v1:code", "resolved", MIDNIGHT + 10)
+        resolved = set_status(connection, "v1:code", "resolved", MIDNIGHT + 10)
         opened = set_status(connection, "v1:code", "open", MIDNIGHT + 20)
+    assert resolved is not None
     assert opened is not None
+    assert resolved.status == "resolved"
     assert (opened.id, opened.status) == ("v1:line", "open")
     write(database, replace(COUNTED, at=MIDNIGHT + 30))
     assert read(database, read_group, "v1:line").group.status == "open"

@@ -134,6 +134,8 @@ def test_fields_are_found_at_every_level() -> None:
         ("redis://:pa/ss@cache:1/0", "redis://[scrubbed: url credentials]cache:1/0"),
         ("https://tok_en@example.org/x", "https://[scrubbed: url credentials]example.org/x"),
         ("https://example.org:8000/a?b=c", "https://example.org:8000/a?b=c"),
+        ("http://host:8000/u/x@example.org", "http://host:8000/u/[scrubbed: email]"),
+        ('password="a token=b" x', "password=[scrubbed: password] x"),
         ("AKIAABCDEFGHIJKLMNOP", "[scrubbed: key]"),
         ("ghp_abcdefghijklmnopqrstuvwxyzabcdefghij", "[scrubbed: key]"),
         ("bad key sk-proj-abcdefghijklmnop given", "bad key [scrubbed: key] given"),
