@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from . import cells_scrape, pieces, report, request_overhead, server_throughput
+from . import cells_scrape, errors, pieces, report, request_overhead, server_throughput
 
 THREADED = ("again", "ours", "correlation-id", "stack-sentry")
 """Rungs worth a long round: ours, which has a thread, and what it is judged by."""
@@ -21,6 +21,7 @@ def main() -> None:
     server_throughput.main(quick)
     cells_scrape.main(quick)
     pieces.main(quick)
+    errors.main(quick)
     print(f"\nWritten to {report.RESULTS}/")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,7 +12,6 @@ from typing import Any
 import pytest
 
 from monitoring.context import current_record
-from monitoring.error_categories import CATEGORIES, category_of, level_of
 from monitoring.error_tracker import (
     CAPTURED,
     OVERFLOW,
@@ -30,7 +28,7 @@ from monitoring.recorder import NullRecorder, Recorder
 from monitoring.store.database import Database
 from monitoring.store.errors import write_errors
 from monitoring.store.facts import ErrorFact, Fact
-from monitoring.testing import FakeClock
+from monitoring.testing import FakeClock, use
 
 HERE = str(Path(__file__).parent)
 NO_CONTEXT: dict[str, Any] = {}
@@ -473,58 +471,16 @@ def test_before_configure_nothing_is_captured() -> None:
     assert capture_message(NullRecorder(), "x", context=NO_CONTEXT) == ""
 
 
-# Categories and levels
+def test_errors_are_counted_by_category_in_the_metrics() -> None:
+    """Over all of the ways they are reported."""
+    with use() as monitoring:
+        monitoring.capture_exception(ConnectionResetError())
+        monitoring.capture_message("quota used up")
+        series = monitoring.metrics.snapshot()["monitoring_errors_total"].series
+    assert {one.labels["category"]: one.value for one in series} == {"network": 1.0, "message": 1.0}
 
 
-class APIError(Exception):
-    """Stands in for the error of a library, by the name of its module."""
-
-
-def of_module(module: str, base: type[BaseException] = Exception, name: str = "Error") -> BaseException:
-    """Return an exception as a library would define it."""
-    return type(name, (base,), {"__module__": module})()
-
-
-@pytest.mark.parametrize(
-    ("error", "category"),
-    [
-        (of_module("sqlalchemy.exc"), "database"),
-        (of_module("django.db.utils"), "database"),
-        (of_module("django.dbx"), "code"),
-        (of_module("redis.exceptions"), "cache"),
-        (of_module("openai", TimeoutError), "llm"),
-        (of_module("anthropic._exceptions"), "llm"),
-        (of_module("httpx"), "http_client"),
-        (of_module("http.client"), "http_client"),
-        (ConnectionRefusedError(), "network"),
-        (TimeoutError(), "timeout"),
-        (of_module("pydantic_core._pydantic_core", ValueError), "validation"),
-        (of_module("rest_framework.exceptions", name="ValidationError"), "validation"),
-        (UnicodeDecodeError("utf-8", b"", 0, 1, "x"), "validation"),
-        (PermissionError(), "permission"),
-        (of_module("shop.errors", PermissionError), "permission"),
-        (MemoryError(), "resource"),
-        (OSError(errno.ENOSPC, "full"), "resource"),
-        (OSError(errno.EMFILE, "too many"), "resource"),
-        (ExceptionGroup("g", [of_module("httpx")]), "http_client"),  # type: ignore[list-item]
-        (ValueError(), "code"),
-        (KeyError(), "code"),
-        (FileNotFoundError(), "code"),
-    ],
-)
-def test_the_category_is_the_component_or_the_nature(error: BaseException, category: str) -> None:
-    """Told by the names of its classes."""
-    assert category_of(error) == category
-    assert category in CATEGORIES
-
-
-def test_an_error_of_the_apps_own_has_the_category_of_its_cause() -> None:
-    """A wrapper tells what failed by what it wraps; what was merely being handled says nothing."""
-    wrapper, handling = RuntimeError("no portal"), RuntimeError("no portal")
-    wrapper.__cause__ = of_module("httpx")
-    handling.__context__ = of_module("httpx")
-    assert category_of(wrapper) == "http_client"
-    assert category_of(handling) == "code"
+# Categories
 
 
 def test_the_app_has_its_own_say_over_categories() -> None:
@@ -545,21 +501,6 @@ def test_a_categorize_that_raises_costs_only_itself() -> None:
     bench.request(raised(KeyError("x")))
     assert bench.fact().category == "code"
     assert [(part, str(error)) for part, error in bench.failures] == [("categorize", "broken")]
-
-
-@pytest.mark.parametrize(
-    ("error", "level"),
-    [
-        (MemoryError(), "critical"),
-        (SystemError(), "critical"),
-        (OSError(errno.ENOSPC, "full"), "critical"),
-        (OSError(errno.ENOENT, "gone"), "error"),
-        (ValueError(), "error"),
-    ],
-)
-def test_what_endangers_the_process_is_critical(error: BaseException, level: str) -> None:
-    """No memory, no space, a fault of Python itself."""
-    assert level_of(error) == level
 
 
 # The read side
