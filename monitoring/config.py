@@ -95,7 +95,7 @@ class Config:
     """Size of the embedded store past which the oldest facts go before their time."""
 
     project_root: str | None = None
-    """Folder whose code is the app's own in stacks; by default the working directory."""
+    """Folder whose code is the app's own in stacks; by default all code is that is neither installed nor Python's."""
     in_app_include: tuple[str, ...] = ()
     """Prefixes of modules that are the app's own wherever they lie."""
     in_app_exclude: tuple[str, ...] = ()
@@ -237,6 +237,8 @@ _RULES: Final[tuple[tuple[str, Callable[[Any], bool], str], ...]] = (
     ("keep_facts_days", lambda value: value > 0, "a positive number of days, for example 14"),
     ("keep_minutes_days", lambda value: value >= 0.5, "at least half a day, for example 7"),
     ("store_max_bytes", lambda value: value >= 16 * 1024 * 1024, "at least 16777216 bytes"),
+    ("rules", lambda value: isinstance(value, (tuple, list)), "a list of monitoring.Rule"),
+    ("channels", lambda value: isinstance(value, (tuple, list)), "a list of channels such as monitoring.Email"),
     ("base_url", lambda value: value == "" or value.startswith(("http://", "https://")), "an http or https URL, or ''"),
     ("max_series", lambda value: isinstance(value, int) and value > 0, _POSITIVE),
     ("max_label_values", lambda value: isinstance(value, int) and value > 0, _POSITIVE),

@@ -55,7 +55,7 @@ class ErrorSettings:
     """How errors are grouped, and how many of them are kept whole by one process."""
 
     project_root: str | None = None
-    """Folder of the app's own code; by default the current one."""
+    """Folder of the app's own code; by default all code is that is neither installed nor Python's."""
     in_app_include: tuple[str, ...] = ()
     """Modules and packages that are the app's, wherever they are."""
     in_app_exclude: tuple[str, ...] = ()

@@ -443,14 +443,14 @@ def test_which_code_is_the_apps(tmp_path: Path, module: str, path: str, is_in_ap
     assert decide(module, path.format(root=tmp_path)) is is_in_app
 
 
-def test_the_project_is_the_current_folder_unless_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also where the folder's path goes through a link."""
+def test_without_a_project_all_code_that_is_not_installed_is_the_apps(tmp_path: Path) -> None:
+    """An app is started from anywhere; a project's folder, also one behind a link, narrows it down."""
     real, link = tmp_path / "releases" / "7", tmp_path / "current"
     real.mkdir(parents=True)
     link.symlink_to(real)
-    monkeypatch.chdir(link)
-    assert InApp()("shop", str(link / "shop.py"))
-    assert not InApp()("shop", str(tmp_path / "shop.py"))
+    assert InApp()("shop", str(tmp_path / "shop.py"))
+    assert InApp(str(link))("shop", str(real / "shop.py"))
+    assert not InApp(str(link))("shop", str(tmp_path / "shop.py"))
 
 
 # Explicit fingerprints and messages
