@@ -24,12 +24,12 @@ export function Chart({ title, t, series, open, note }) {
     <figure class="card chart" role="group" aria-labelledby={id}>
       <figcaption>
         <h2 id={id}>{title}</h2>
-        <Legend lines={lines} at={at} when={times[at]} />
         {hasData && (
           <button type="button" class="quiet" aria-pressed={asTable} onClick={() => setAsTable(!asTable)}>
             {asTable ? "View as chart" : "View as table"}
           </button>
         )}
+        <Legend lines={lines} at={at} when={times[at]} />
       </figcaption>
       {!hasData && <p class="empty">No data in this range.</p>}
       {hasData && asTable && <Points title={title} times={times} lines={lines} open={open} />}
@@ -152,7 +152,7 @@ function options(place, lines, now) {
   return {
     width: place.clientWidth || 300,
     height: HEIGHT,
-    padding: [8, lines.some((line) => line.axis) ? 0 : 10, 0, 0],
+    padding: [8, lines.some((line) => line.axis) ? 0 : 18, 0, 0],
     legend: { show: false },
     scales,
     axes: axes(lines),
