@@ -44,7 +44,7 @@ def make_flusher(monitoring: Monitoring) -> Flusher:
 
     def flush_sinks(lease: Lease, now: float) -> None:
         monitoring.analytics.flush()
-        monitoring.errors.flush()
+        monitoring.error_tracker.flush()
 
     def abandon(lease: Lease, now: float) -> None:
         monitoring.analytics.abandon_overdue(now)

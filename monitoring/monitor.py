@@ -16,7 +16,7 @@ from .call_metrics import CallMetrics
 from .cells import CellFolder, CellRegistry, Merge, NullRegistry, default_folder
 from .config import Config, ConfigError, with_settings
 from .context import bind, outbound_headers, request_id, set_user
-from .error_tracker import ErrorSettings, ErrorTracker, Level, capture_exception, capture_message
+from .error_tracker import Errors, ErrorSettings, ErrorTracker, Level, capture_exception, capture_message
 from .families import STORE_FAILURES
 from .health_check import HealthChecks
 from .kept_requests import KeptRequests
@@ -78,7 +78,8 @@ class Monitoring:
         )
         self.log_lines = LogLines(writer, config.service, config.log_level)
         self.outbox = Outbox() if config.store is not None else Outbox(capacity=0)
-        self.errors = ErrorTracker(
+        self.errors = Errors(self.open_database)
+        self.error_tracker = ErrorTracker(
             self.outbox,
             self.metrics.count_error,
             self.background_failed,
@@ -98,7 +99,7 @@ class Monitoring:
             on_first=self._start_background,
         )
         own: list[Sink] = [
-            self.errors,  # first: it names the group that the line of a request shows
+            self.error_tracker,  # first: it names the group that the line of a request shows
             self.metrics,
             CallMetrics(self.metrics),
             self.analytics,
@@ -121,7 +122,7 @@ class Monitoring:
         """Return the read side of rates, errors and percentiles."""
         from .performance_tracker import PerformanceTracker
 
-        return PerformanceTracker(self.open_database)
+        return PerformanceTracker(self.open_database, minutes_days=self.config.keep_minutes_days)
 
     @property
     def alerts(self) -> AlertEngine:
@@ -281,7 +282,7 @@ class Monitoring:
 
     def _after_fork(self) -> None:
         self.outbox.start_anew()
-        self.errors.start_anew()
+        self.error_tracker.start_anew()
         self.analytics.start_anew()
         self._kept.start_anew()
         self._read_side = _ReadSide()
