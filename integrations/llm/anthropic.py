@@ -8,7 +8,7 @@ from monitoring.integrations.attachment import Detach, Link
 
 from . import sdk
 from .calls import Answer, Provider
-from .usage import anthropic_usage, field, merge_anthropic_usage
+from .usage import anthropic_usage, fields, merge_anthropic_usage
 
 _OPERATIONS: Final = {"/v1/messages": "chat"}
 
@@ -24,19 +24,18 @@ def attach(client: Any, link: Link) -> Detach:
 
 
 def _note(answer: Answer, item: Any) -> None:
-    told = sdk.fields(item)
+    told = fields(item)
     kind = told.get("type")
     if kind == "message_start":
-        told = sdk.fields(told["message"])
+        told = fields(told["message"])
     elif kind not in ("message", "message_delta"):
         return
     if model := told.get("model"):
         answer.model = model
-    usage = told.get("usage")
-    if usage is not None:
-        answer.is_final = kind != "message_start"
+    if (usage := told.get("usage")) is not None:
         answer.usage = merge_anthropic_usage(answer.usage, usage)
-        if field(usage, "service_tier") == "batch":
+        answer.is_final = kind != "message_start"
+        if answer.usage.get("service_tier") == "batch":
             answer.context["processing"] = "batch"
-        if speed := field(usage, "speed"):
+        if speed := answer.usage.get("speed"):
             answer.context["speed"] = speed

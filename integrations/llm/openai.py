@@ -8,7 +8,7 @@ from monitoring.integrations.attachment import Detach, Link
 
 from . import sdk
 from .calls import Answer, Provider
-from .usage import openai_usage
+from .usage import fields, openai_usage
 
 _OPERATIONS: Final = {
     "/chat/completions": "chat",
@@ -60,10 +60,10 @@ def provider_of(host: str) -> str:
 
 
 def _note(answer: Answer, item: Any) -> None:
-    told = sdk.fields(item)
+    told = fields(item)
     whole = told.get("response")
     if whole is not None:  # an event of the Responses API that carries all there is so far
-        told = sdk.fields(whole)
+        told = fields(whole)
     if (usage := told.get("usage")) is not None:
         answer.usage = usage
     if model := told.get("model"):

@@ -103,7 +103,7 @@ def _price(provider: str, model: str, context: Context, now: datetime | None) ->
     if found is None:
         return None
     known, is_its_own = found
-    return known.price(context if is_its_own else {}, now or datetime.now(UTC))
+    return known.price(context if is_its_own else {}, now)
 
 
 def _find(provider: str, model: str) -> tuple[Model, bool] | None:
@@ -185,10 +185,10 @@ class Model:
     variants: list[Any]
     _made: dict[tuple[int, ...], Price | None] = field(default_factory=dict)
 
-    def price(self, context: Context, now: datetime) -> Price | None:
+    def price(self, context: Context, now: datetime | None) -> Price | None:
         """Return the price of now; None where it has none by tokens."""
-        standard = self._standard(now)
-        special = self._special(context, now) if context else ()
+        standard = self._standard(now) if len(self.conditional) > 1 else 0
+        special = self._special(context, now) if context and self.variants else ()
         key = (standard, *special)
         if key not in self._made:
             rates = dict(self.conditional[standard][1])
@@ -197,12 +197,12 @@ class Model:
             self._made[key] = Price(rates) if "input_mtok" in rates or "output_mtok" in rates else None
         return self._made[key]
 
-    def _standard(self, now: datetime) -> int:
+    def _standard(self, now: datetime | None) -> int:
         """Return which of the conditional prices holds: the last whose condition is met, else the first."""
         last = len(self.conditional) - 1
         return next((place for place in range(last, -1, -1) if _holds(self.conditional[place][0], now)), 0)
 
-    def _special(self, context: Context, now: datetime) -> tuple[int, ...]:
+    def _special(self, context: Context, now: datetime | None) -> tuple[int, ...]:
         return tuple(
             place
             for place, (when, condition, rates) in enumerate(self.variants)
@@ -210,9 +210,10 @@ class Model:
         )
 
 
-def _holds(condition: Any, now: datetime) -> bool:
+def _holds(condition: Any, now: datetime | None) -> bool:
     if condition is None:
         return True
+    now = now or datetime.now(UTC)
     if isinstance(condition, str):
         return now.date().isoformat() >= condition
     start, end = map(str, condition)
@@ -253,15 +254,16 @@ class Price:
 class Rate:
     """US dollars for a number of units. Past a tier's first input token all of them cost that tier's price."""
 
-    __slots__ = ("_base", "_per", "_tiers")
+    __slots__ = ("_base", "_tiers")
 
     def __init__(self, told: Any, per: int) -> None:
         base, *tiers = told if isinstance(told, list) else [told]
-        self._base = Decimal(base)
-        self._per = per
-        self._tiers = [(start, Decimal(price)) for start, price in sorted(tiers, reverse=True)]
+        self._base = Decimal(base) / per
+        self._tiers = [(start, Decimal(price) / per) for start, price in sorted(tiers, reverse=True)]
 
     def cost(self, count: int, input_tokens: int) -> Decimal:
         """Return what ``count`` units cost in a call of that size."""
-        price = next((price for start, price in self._tiers if input_tokens > start), self._base)
-        return price * count / self._per
+        for start, price in self._tiers:
+            if input_tokens > start:
+                return price * count
+        return self._base * count

@@ -162,8 +162,3 @@ def _copied(copy: Callable[..., Any], link: Link, *args: Any, **kwargs: Any) -> 
     made = copy(*args, **kwargs)
     attempt(link, partial(wrap, made, name=link.name, recorder_of=link.recorder_of))
     return made
-
-
-def fields(item: Any) -> Mapping[str, Any]:
-    """Return the fields of an SDK's object, or of the JSON it is made of. Cheaper than asking for one it lacks."""
-    return item if item.__class__ is dict else getattr(item, "__dict__", {})
