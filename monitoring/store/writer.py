@@ -6,10 +6,10 @@ import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 import orjson
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from ..utils.plain import to_plain
@@ -17,6 +17,12 @@ from . import schema
 from .database import Database
 from .errors import write_errors
 from .facts import ActivityFact, ErrorFact, EventFact, Fact, OperationFact, RequestFact, SpanFact
+
+_REQUEST_COLUMNS: Final = tuple(
+    column.name for column in schema.request.columns if column.name not in ("id", "process", "user")
+)
+_NUMBERING: Final = 7_236_106
+"""The advisory lock of PostgreSQL under which requests get their numbers."""
 
 
 class FactWriter:
@@ -40,20 +46,21 @@ class FactWriter:
                     write(self, connection, chosen)
 
     def _write_requests(self, connection: Connection, facts: Sequence[RequestFact]) -> None:
-        for fact in facts:
-            made = connection.execute(schema.request.insert().values(**self._request_row(fact)))
-            request = made.inserted_primary_key[0] if made.inserted_primary_key else 0
-            spans = [_span_row(request, seq, span) for seq, span in enumerate(fact.spans)]
-            lines = [
-                {"request": request, "seq": seq, "text": self._hidden(line)} for seq, line in enumerate(fact.lines)
-            ]
-            for table, rows in ((schema.span, spans), (schema.line, lines)):
-                if rows:
-                    connection.execute(table.insert(), rows)
+        """Write requests with their spans and lines, as three statements however many there are."""
+        numbered = list(enumerate(facts, _next_request(connection)))
+        requests = [{"id": number, **self._request_row(fact)} for number, fact in numbered]
+        spans = [_span_row(number, seq, span) for number, fact in numbered for seq, span in enumerate(fact.spans)]
+        lines = [
+            {"request": number, "seq": seq, "text": self._hidden(line)}
+            for number, fact in numbered
+            for seq, line in enumerate(fact.lines)
+        ]
+        for table, rows in ((schema.request, requests), (schema.span, spans), (schema.line, lines)):
+            if rows:
+                connection.execute(table.insert(), rows)
 
     def _request_row(self, fact: RequestFact) -> dict[str, Any]:
-        columns = [column.name for column in schema.request.columns if column.name not in ("id", "process", "user")]
-        row = {name: getattr(fact, name) for name in columns}
+        row = {name: getattr(fact, name) for name in _REQUEST_COLUMNS}
         return {**row, "user": self._user(fact.user), "process": self._process}
 
     def _write_errors(self, connection: Connection, facts: Sequence[ErrorFact]) -> None:
@@ -81,9 +88,10 @@ class FactWriter:
         newer = insert.on_conflict_do_update(
             index_elements=["id"], set_={name: insert.excluded[name] for name in keys}, where=table.c.outcome == ""
         )
-        for fact in facts:
-            row = {name: getattr(fact, name) for name in ("id", *keys)}
-            connection.execute(newer, {**row, "user": self._user(fact.user), "dimensions": to_json(fact.dimensions)})
+        rows = [{name: getattr(fact, name) for name in ("id", *keys)} for fact in facts]
+        for row in rows:
+            row.update(user=self._user(row["user"]), dimensions=to_json(row["dimensions"]))
+        connection.execute(newer, rows)
 
     def _write_activity(self, connection: Connection, facts: Sequence[ActivityFact]) -> None:
         table = schema.activity
@@ -117,6 +125,13 @@ class FactWriter:
         OperationFact: _write_operations,
         ActivityFact: _write_activity,
     }
+
+
+def _next_request(connection: Connection) -> int:
+    """Return the number of the next request; nobody else takes one in this transaction."""
+    if connection.dialect.name == "postgresql":  # elsewhere a write transaction is alone anyway
+        connection.execute(select(func.pg_advisory_xact_lock(_NUMBERING)))
+    return int(connection.scalar(select(func.max(schema.request.c.id))) or 0) + 1
 
 
 def user_key(connection: Connection) -> bytes:
