@@ -441,7 +441,7 @@ class Answers:
     def usage(self, query: Data) -> Data:
         if not self.rows:
             return {"active_users": {"day": 0, "week": 0, "month": 0}, "active_series": {"t": [], "users": []}}
-        today = self.now() // 86400 * 86400
+        ages = range(min(30, self.points) - 1, -1, -1)
         outcome = {"ok": 121, "failed": 6, "abandoned": 3, "success_rate": 0.931, "p50_seconds": 60, "p95_seconds": 306}
         funders = [
             {**outcome, "value": self.named("NSF")},
@@ -451,8 +451,8 @@ class Answers:
         return {
             "active_users": {"day": 31, "week": 118, "month": 402},
             "active_series": {
-                "t": [today - 86400 * (29 - day) for day in range(30)],
-                "users": [22 + 11 * (day % 7 < 5) + day % 4 for day in range(30)],
+                "t": [time.strftime("%Y-%m-%d", time.gmtime(self.now() - 86400 * age)) for age in ages],
+                "users": [22 + 11 * (age % 7 < 5) + age % 4 for age in ages],
             },
             "features": [
                 {

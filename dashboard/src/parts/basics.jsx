@@ -57,7 +57,7 @@ export function Change({ now, before, worse, length }) {
       <span class={look}>
         <span aria-hidden="true">{up ? "▲" : "▼"}</span> {share === null ? "from 0" : share > 9.99 ? `${Math.round(now / before)}×` : `${Math.round(share * 100)} %`}
       </span>
-      <span class="sr"> {up ? "more" : "less"}</span> <span class="dim">vs {period}</span>
+      <span class="sr"> {up ? "more" : "less"}</span> {share !== null && <span class="dim">vs {period}</span>}
     </span>
   );
 }

@@ -10,9 +10,9 @@ const DRAG_PX = 6;
 
 /**
  * series: {label, values, colour: "--blue", write(value), bars?, axis?: "y2"}. `t` are bucket starts in unix seconds, ascending.
- * A drag sets the range of the page; a click (or Enter) opens `open(from, to)`, a link to what is behind one bucket.
+ * `step` is the length of a bucket, where two points cannot tell. A drag sets the range of the page; a click (or Enter) opens `open(from, to)`, a link to what is behind one bucket.
  */
-export function Chart({ title, t, series, open, note }) {
+export function Chart({ title, t, series, open, step = bucket(list(t)) }) {
   const [asTable, setAsTable] = useState(false);
   const [cursor, setCursor] = useState(null);
   const id = useId();
@@ -32,9 +32,9 @@ export function Chart({ title, t, series, open, note }) {
         <Legend lines={lines} at={at} when={times[at]} />
       </figcaption>
       {!hasData && <p class="empty">No data in this range.</p>}
-      {hasData && asTable && <Points title={title} times={times} lines={lines} open={open} />}
-      {hasData && !asTable && <Plot title={title} times={times} lines={lines} open={open} onCursor={setCursor} at={at} />}
-      {hasData && <p class="summary">{note ?? summary(lines)}</p>}
+      {hasData && asTable && <Points title={title} times={times} step={step} lines={lines} open={open} />}
+      {hasData && !asTable && <Plot title={title} times={times} step={step} lines={lines} open={open} onCursor={setCursor} at={at} />}
+      {hasData && <p class="summary">{summary(lines)}</p>}
     </figure>
   );
 }
@@ -64,8 +64,7 @@ export function summary(lines) {
   return `${parts.join("; ")}.`;
 }
 
-function Points({ title, times, lines, open }) {
-  const step = bucket(times);
+function Points({ title, times, step, lines, open }) {
   return (
     <div class="scroll points" role="region" aria-label={`${title}, as a table`} tabIndex={0}>
       <table>
@@ -93,18 +92,17 @@ function bucket(times) {
   return times.length > 1 ? times[1] - times[0] : 60;
 }
 
-function Plot({ title, times, lines, open, onCursor, at }) {
+function Plot({ title, times, step, lines, open, onCursor, at }) {
   const place = useRef(null);
   const plot = useRef(null);
   const now = useRef({});
   const theme = useTheme();
-  const step = bucket(times);
   now.current = { times, step, open, onCursor };
   const shape = lines.map(({ label }) => label).join();
 
   useEffect(() => {
     const box = place.current;
-    const drawn = new uPlot(options(box, lines, now), points(times, lines), box);
+    const drawn = new uPlot(options(box, lines, now), points(times, step, lines), box);
     const resized = new ResizeObserver(() => drawn.setSize({ width: box.clientWidth, height: HEIGHT }));
     resized.observe(box);
     plot.current = drawn;
@@ -116,7 +114,7 @@ function Plot({ title, times, lines, open, onCursor, at }) {
   }, [theme, shape]);
 
   useEffect(() => {
-    plot.current?.setData(points(times, lines));
+    plot.current?.setData(points(times, step, lines));
   });
 
   const said = at === null ? summary(lines) : `${time(times[at])}: ${lines.map((line) => `${line.label} ${line.write(line.values[at])}`).join(", ")}`;
@@ -130,9 +128,8 @@ function Plot({ title, times, lines, open, onCursor, at }) {
   );
 }
 
-function points(times, lines) {
-  const half = bucket(times) / 2;
-  return [times.map((at) => at + half), ...lines.map((line) => line.values)];
+function points(times, step, lines) {
+  return [times.map((at) => at + step / 2), ...lines.map((line) => line.values)];
 }
 
 function onKey(event, plot, at, { times, step, open, onCursor }) {
