@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 from monitoring.integrations.attachment import Detach, Link
 
 from . import sdk
-from .calls import Answer, Provider
+from .calls import NO_CONTEXT, PendingCall, Provider
 from .usage import anthropic_usage, fields, merge_anthropic_usage
 
 _OPERATIONS: Final = {"/v1/messages": "chat"}
@@ -23,7 +24,7 @@ def attach(client: Any, link: Link) -> Detach:
     return sdk.attach(client, link, Provider("anthropic", _note, anthropic_usage), _OPERATIONS)
 
 
-def _note(answer: Answer, item: Any) -> None:
+def _note(call: PendingCall, item: Any) -> None:
     told = fields(item)
     kind = told.get("type")
     if kind == "message_start":
@@ -31,11 +32,14 @@ def _note(answer: Answer, item: Any) -> None:
     elif kind not in ("message", "message_delta"):
         return
     if model := told.get("model"):
-        answer.model = model
+        call.response_model = model
     if (usage := told.get("usage")) is not None:
-        answer.usage = merge_anthropic_usage(answer.usage, usage)
-        answer.is_final = kind != "message_start"
-        if answer.usage.get("service_tier") == "batch":
-            answer.context["processing"] = "batch"
-        if speed := answer.usage.get("speed"):
-            answer.context["speed"] = speed
+        call.usage = merge_anthropic_usage(call.usage, usage)
+        call.is_final = kind != "message_start"
+        call.price_context = _price_context(call.usage)
+
+
+def _price_context(usage: Mapping[str, Any]) -> Mapping[str, str]:
+    if usage.get("service_tier") == "batch":
+        return {"processing": "batch"}
+    return {"speed": usage["speed"]} if usage.get("speed") else NO_CONTEXT

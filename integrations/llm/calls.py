@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from contextvars import copy_context
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from time import perf_counter
+from types import MappingProxyType
 from typing import Any, Final
 
 from monitoring.calls import LLMCall
@@ -19,21 +20,7 @@ from .prices import cost_usd
 from .usage import Usage
 
 _MODEL_LENGTH: Final = 100
-
-
-@dataclass(slots=True)
-class Answer:
-    """What the answer, or the chunks of it so far, told of itself. Never its text."""
-
-    model: str = ""
-    usage: Any = None
-    """The usage as the provider tells it."""
-    is_final: bool = True
-    """Whether that is all of it, and not what was known when a stream began."""
-    context: dict[str, str] = field(default_factory=dict)
-    """What else the price depends on."""
-    failure: str = ""
-    """What the provider said went wrong, in one word, where the SDK raises nothing."""
+NO_CONTEXT: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +29,21 @@ class Provider:
 
     name: str
     """As in OpenTelemetry's ``gen_ai.provider.name``."""
-    note: Callable[[Answer, Any], None]
+    note: Callable[[PendingCall, Any], None]
     """Take from a result, or from a chunk of a stream, what there is to know."""
     usage: Callable[[Any], Usage]
 
 
 class PendingCall:
-    """A call under way. It is reported once, whoever ends it first, in the context that it was made in."""
+    """A call under way, and what its answer tells of itself, never its text.
+
+    It is reported once, whoever ends it first, in the context that it was made in.
+    """
+
+    __slots__ = (
+        "_context", "_ended", "_first", "_last", "_model", "_operation", "_provider", "_recorder", "_started",
+        "_streamed", "failure", "is_final", "link", "price_context", "response_model", "usage",
+    )  # fmt: skip
 
     def __init__(
         self, link: Link, recorder: Recorder, provider: Provider, operation: str, model: object, *, streamed: bool
@@ -57,15 +52,22 @@ class PendingCall:
         if _waiting:
             _report_waiting()
         self.link = link
+        self.response_model = ""
+        self.usage: Any = None
+        """The usage as the provider tells it."""
+        self.is_final = True
+        """Whether that is all of it, and not what was known when a stream began."""
+        self.price_context: Mapping[str, str] = NO_CONTEXT
+        """What else the price depends on."""
+        self.failure = ""
+        """What the provider said went wrong, in one word, where the SDK raises nothing."""
         self._recorder = recorder
         self._provider = provider
         self._operation = operation
         self._model = str(model or "")[:_MODEL_LENGTH]
         self._streamed = streamed
-        self._answer = Answer()
+        self._first = self._last = 0.0
         self._context = copy_context()
-        self._first = 0.0
-        self._last = 0.0
         self._started = perf_counter()
 
     def note(self, item: Any) -> None:
@@ -74,7 +76,7 @@ class PendingCall:
         if not self._first:
             self._first = self._last
         try:
-            self._provider.note(self._answer, item)
+            self._provider.note(self, item)
         except Exception as error:
             self._recorder.failed(f"reading an answer of {self._provider.name}", error)
 
@@ -103,30 +105,30 @@ class PendingCall:
         self._context.run(report, self._recorder, self._call, error, outcome)
 
     def _call(self, error: BaseException | None, outcome: str) -> LLMCall:
-        answer = self._answer
         call = LLMCall(self._started, error, outcome)
-        if answer.failure and call.outcome == "ok":
-            call.outcome, call.error_type = "error", answer.failure
+        if self.failure and call.outcome == "ok":
+            call.outcome, call.error_type = "error", self.failure
         if outcome and self._last:
             call.duration_seconds = self._last - self._started
-        call.provider, call.operation = self._provider.name, self._operation
-        call.model, call.response_model = self._model, str(answer.model or "")[:_MODEL_LENGTH]
         call.name = f"{self._operation} {self._model}"
-        call.streamed = self._streamed
-        if self._streamed and self._first:
-            call.first_chunk_seconds = self._first - self._started
-        if answer.usage is not None:
-            self._count(call, self._provider.usage(answer.usage))
+        call.provider, call.operation = self._provider.name, self._operation
+        call.model, call.response_model = self._model, str(self.response_model)[:_MODEL_LENGTH]
+        if self._streamed:
+            call.streamed = True
+            if self._first:
+                call.first_chunk_seconds = self._first - self._started
+        if self.usage is not None:
+            self._count(call, self._provider.usage(self.usage))
         return call
 
     def _count(self, call: LLMCall, usage: Usage) -> None:
         call.input_tokens, call.output_tokens = usage.input_tokens, usage.output_tokens
         call.cache_read_tokens, call.cache_write_tokens = usage.cache_read_tokens, usage.cache_write_tokens
         call.reasoning_tokens = usage.reasoning_tokens
-        if self._answer.is_final:
+        if self.is_final:
             call.has_usage = True
             models = (call.response_model, call.model) if call.response_model else (call.model,)
-            call.cost_usd = cost_usd(call.provider, models, usage, self._answer.context)
+            call.cost_usd = cost_usd(call.provider, models, usage, self.price_context)
 
 
 _waiting: deque[tuple[PendingCall, str]] = deque(maxlen=1_000)

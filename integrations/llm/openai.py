@@ -7,7 +7,7 @@ from typing import Any, Final
 from monitoring.integrations.attachment import Detach, Link
 
 from . import sdk
-from .calls import Answer, Provider
+from .calls import PendingCall, Provider
 from .usage import fields, openai_usage
 
 _OPERATIONS: Final = {
@@ -59,16 +59,17 @@ def provider_of(host: str) -> str:
     return next((_PROVIDERS[domain] for domain in domains if domain in _PROVIDERS), "openai")
 
 
-def _note(answer: Answer, item: Any) -> None:
+def _note(call: PendingCall, item: Any) -> None:
     told = fields(item)
     whole = told.get("response")
     if whole is not None:  # an event of the Responses API that carries all there is so far
         told = fields(whole)
     if (usage := told.get("usage")) is not None:
-        answer.usage = usage
+        call.usage = usage
     if model := told.get("model"):
-        answer.model = model
-    if tier := told.get("service_tier"):
-        answer.context["service_tier"] = tier
+        call.response_model = model
+    tier = told.get("service_tier")
+    if tier and tier != "default":
+        call.price_context = {"service_tier": tier}
     if told.get("status") == "failed":
-        answer.failure = "ResponseFailed"
+        call.failure = "ResponseFailed"

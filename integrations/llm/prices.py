@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from functools import cache
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Final
 
@@ -96,8 +97,7 @@ def cost_usd(
 
 
 def _price(provider: str, model: str, context: Context, now: datetime | None) -> Price | None:
-    own = _own_prices.get((provider, model)) or _own_prices.get(("", model))
-    if own is not None:
+    if _own_prices and (own := _own_prices.get((provider, model)) or _own_prices.get(("", model))):
         return own
     found = _find(provider, model)
     if found is None:
@@ -224,13 +224,15 @@ def _holds(condition: Any, now: datetime | None) -> bool:
 class Price:
     """What the parts of a call's usage cost. A part without a price of its own costs what the whole does."""
 
+    __slots__ = ("_rates",)
+
     def __init__(self, rates: Mapping[str, Any]) -> None:
         keys = sorted((key for key in rates if key in _PARTS), key=lambda key: -len(_PARTS[key][2]))
         self._rates = [
             (
-                _PARTS[key][0],
-                Rate(rates[key], _PARTS[key][1]),
-                [place for place, part in enumerate(keys) if _PARTS[part][2] > _PARTS[key][2]],
+                attrgetter(_PARTS[key][0]),
+                *_per_unit(rates[key], _PARTS[key][1]),
+                tuple(place for place, part in enumerate(keys) if _PARTS[part][2] > _PARTS[key][2]),
             )
             for key in keys
         ]
@@ -239,31 +241,26 @@ class Price:
         """Return US dollars; None where parts are greater than their whole."""
         total = Decimal(0)
         counts: list[int] = []
-        for attribute, rate, parts in self._rates:
-            count: int = getattr(usage, attribute)
+        for count_of, price, tiers, parts in self._rates:
+            count = count_of(usage)
             for part in parts:
                 count -= counts[part]
+            counts.append(count)
             if count < 0:
                 return None
-            counts.append(count)
             if count:
-                total += rate.cost(count, usage.input_tokens)
+                total += count * (_price_in_tier(price, tiers, usage.input_tokens) if tiers else price)
         return total
 
 
-class Rate:
-    """US dollars for a number of units. Past a tier's first input token all of them cost that tier's price."""
+Tiers = tuple[tuple[int, Decimal], ...]
+"""First input token and price, the highest tier first. Past a tier's first token all tokens cost its price."""
 
-    __slots__ = ("_base", "_tiers")
 
-    def __init__(self, told: Any, per: int) -> None:
-        base, *tiers = told if isinstance(told, list) else [told]
-        self._base = Decimal(base) / per
-        self._tiers = [(start, Decimal(price) / per) for start, price in sorted(tiers, reverse=True)]
+def _per_unit(told: Any, units: int) -> tuple[Decimal, Tiers]:
+    base, *tiers = told if isinstance(told, list) else [told]
+    return Decimal(base) / units, tuple((start, Decimal(price) / units) for start, price in sorted(tiers, reverse=True))
 
-    def cost(self, count: int, input_tokens: int) -> Decimal:
-        """Return what ``count`` units cost in a call of that size."""
-        for start, price in self._tiers:
-            if input_tokens > start:
-                return price * count
-        return self._base * count
+
+def _price_in_tier(base: Decimal, tiers: Tiers, input_tokens: int) -> Decimal:
+    return next((price for start, price in tiers if input_tokens > start), base)
