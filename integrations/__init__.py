@@ -83,7 +83,8 @@ def wrap(client: T, *, name: str | None = None, recorder_of: Callable[[], Record
 def unwrap(client: T) -> T:
     """Put back what ``wrap`` replaced in ``client``, and return it. A client that is not wrapped stays as it is.
 
-    What the client has handed out before, such as an open stream, goes on working and reports no more.
+    What it has handed out before goes on working: an open stream is still reported at its end, a pipeline is not, and
+    clients that ``with_options`` made are wrapped clients of their own.
     """
     carrier = _adapter_for(client, "unwrap").carrier(client)
     if _ATTACHED in vars(carrier):
