@@ -170,9 +170,16 @@ function fromZero(_, low, high) {
 
 function line({ label, colour: name, bars, axis }) {
   const stroke = colour(name);
-  const shared = { label, stroke, scale: axis ?? "y", points: { size: 5, fill: stroke } };
+  const shared = { label, stroke, scale: axis ?? "y", points: { size: 5, fill: stroke, filter: lonely } };
   if (!bars) return { ...shared, width: 1.5 };
   return { ...shared, width: 0, fill: stroke, points: { show: false }, paths: uPlot.paths.bars({ size: [0.82, 36], radius: 0.1 }) };
+}
+
+/** The points that no line reaches, because their neighbours are missing: they are drawn as dots. */
+function lonely(plot, number, all) {
+  if (all) return null;
+  const values = plot.data[number];
+  return [...values.keys()].filter((index) => known(values[index]) && !known(values[index - 1]) && !known(values[index + 1]));
 }
 
 function axes(lines) {
