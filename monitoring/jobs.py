@@ -81,26 +81,15 @@ class RollUps:
     def __init__(
         self, database: Database, read_totals: Callable[[], Totals], resources: SystemResources, host: str
     ) -> None:
-        self._database = database
         self._read_totals = read_totals
         self._resources = resources
-        self._writer = rollups.RollupWriter(host)
-        self._epoch = 0
+        self._writer = rollups.RollupWriter(database, host)
 
     def run(self, lease: Lease, now: float) -> None:
         """Write what was gained since the last time; the lease of the host is held."""
         totals = self._read_totals()
         self._resources.add_gauges(totals)
-        if lease.epoch != self._epoch:
-            self._writer.forget()
-        try:
-            with self._database.writing() as connection:
-                lease.require(connection)
-                self._writer.write(connection, totals, now, self._database.identity)
-            self._epoch = lease.epoch
-        except BaseException:
-            self._epoch = 0
-            raise
+        self._writer.write(lease, totals, now)
 
 
 class Housekeeping:
@@ -139,7 +128,8 @@ class CheckHistory:
         if self._running is not None:
             if not self._running.done():
                 return
-            self._note(self._running.result(), lease)
+            running, self._running = self._running, None
+            self._note(running.result(), lease)
         self._running = self._pool.submit(self._checks.report)
 
     def _note(self, report: HealthReport, lease: Lease) -> None:

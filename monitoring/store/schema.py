@@ -68,9 +68,11 @@ series = Table(
     Column("labels", Text, nullable=False),
     Column("kind", Text, nullable=False),
     Column("unit", Text, nullable=False),
-    UniqueConstraint("metric", "labels"),
+    UniqueConstraint("metric", "labels", "kind", "unit"),
 )
-"""A metric and one label set, as a JSON object with sorted keys. ``unit`` names the scale of a sketch."""
+"""A metric and one label set, as a JSON object with sorted keys. ``unit`` names the scale of a sketch: a histogram
+whose buckets were changed is another series.
+"""
 
 rollup = Table(
     "rollup",
