@@ -52,7 +52,7 @@ def _logged_in(scope: Scope, token: str) -> bool:
         for pair in value.decode("latin-1").split(";"):
             name, _, cookie = pair.strip().partition("=")
             until, _, signature = cookie.partition(".")
-            if name == COOKIE and hmac.compare_digest(signature, _signature(token, until)):
+            if name == COOKIE and hmac.compare_digest(signature.encode(), _signature(token, until).encode()):
                 return until.isdigit() and float(until) > time.time()
     return False
 

@@ -94,7 +94,7 @@ class Analytics:
             return usage.active_users(connection, self._clock())
 
     def active_by_day(self, days: int = 30) -> dict[str, int]:
-        """Return the distinct users of each of the last days that had any, by day. Raise StoreUnusable."""
+        """Return the distinct users of each of the last days, by day. Raise StoreUnusable."""
         from .store import usage
 
         with self._open_database().reading() as connection:
@@ -122,13 +122,13 @@ class Analytics:
             return usage.operations(connection, since, until)
 
     def latest_operations(
-        self, name: str, since: float, until: float, values: Mapping[str, str]
+        self, name: str, since: float, until: float, values: Mapping[str, str], limit: int = 100
     ) -> list[dict[str, Any]]:
         """Return the newest operations of a name, filtered by values of dimensions. Raise StoreUnusable."""
         from .store import usage
 
         with self._open_database().reading() as connection:
-            return usage.latest_operations(connection, name, since, until, values)
+            return usage.latest_operations(connection, name, since, until, values, limit)
 
     def _fold_request(self, record: RequestRecord) -> None:
         if record.user_id:

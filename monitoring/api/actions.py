@@ -26,18 +26,21 @@ def reopen(readers: Readers, query: Query) -> GroupRow:
 
 def acknowledge(readers: Readers, query: Query) -> DoneShape:
     """Take a firing alert in hand: its repeats stop for ``minutes``, a day by default."""
-    minutes = query.body_number("minutes", 1440.0)
+    episode, minutes = query.path["episode"], query.body_number("minutes", 1440.0)
+    _require_alert(readers, episode)
     try:
-        done = readers.alerts.ack(query.path["episode"], query.actor, query.field("note"), minutes)
+        done = readers.alerts.ack(episode, query.actor, query.field("note"), minutes)
     except ValueError as error:
         raise BadQuery(str(error)) from None
-    return _done(readers, query, "acknowledge", query.path["episode"], done, "It does not fire any more.")
+    return _done(readers, query, "acknowledge", episode, done, "It does not fire any more.")
 
 
 def unacknowledge(readers: Readers, query: Query) -> DoneShape:
     """Give a firing alert out of hand: its repeats go on."""
-    done = readers.alerts.unack(query.path["episode"], query.actor)
-    return _done(readers, query, "unacknowledge", query.path["episode"], done, "Nobody has it in hand.")
+    episode = query.path["episode"]
+    _require_alert(readers, episode)
+    done = readers.alerts.unack(episode, query.actor)
+    return _done(readers, query, "unacknowledge", episode, done, "Nobody has it in hand.")
 
 
 def silence(readers: Readers, query: Query) -> DoneShape:
@@ -53,7 +56,7 @@ def silence(readers: Readers, query: Query) -> DoneShape:
 def end_silence(readers: Readers, query: Query) -> DoneShape:
     """End a silence now."""
     done = readers.alerts.end_silence(query.path["id"])
-    return _done(readers, query, "end silence", query.path["id"], done, "It has ended already.")
+    return _done(readers, query, "end silence", query.path["id"], done, "It has ended already, or never was.")
 
 
 def _set_status(readers: Readers, query: Query, status: Literal["open", "resolved"]) -> GroupRow:
@@ -63,6 +66,11 @@ def _set_status(readers: Readers, query: Query, status: Literal["open", "resolve
             raise NotFound(f"There is no error group {query.path['id']}; /errors lists them.")
         connection.execute(_audit(query, status, group.id))
     return group
+
+
+def _require_alert(readers: Readers, episode: str) -> None:
+    if readers.alerts.reports.episode(episode) is None:
+        raise NotFound(f"There is no alert {episode}; /alerts lists them.")
 
 
 def _done(readers: Readers, query: Query, action: str, subject: str, done: bool, otherwise: str = "") -> DoneShape:

@@ -67,5 +67,9 @@ class Readers(Protocol):
         ...
 
     def open_database(self) -> Database:
-        """Return the store's database."""
+        """Return the store's database. Raise ConfigError when there is none."""
+        ...
+
+    def background_failed(self, part: str, error: Exception) -> None:
+        """Count a failure of the pack, and log the first of its kind."""
         ...

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from ..alert_reports import EpisodeRow, NotificationRow
 from ..store.alert_records import AlertEvent
 from ..store.errors import ErrorEvent, Frequency, GroupRow
 from ..store.requests import KeptRequest, Span
+from ..system_resources import HostUse, ProcessUse
+
+HealthStatus = Literal["pass", "warn", "fail"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,9 +85,10 @@ class RequestsShape:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroupsShape:
-    """The groups of a time and how often any of them was seen."""
+    """The groups of a time and how often any of them was seen; ``truncated`` when there are more groups."""
 
     groups: Sequence[GroupRow]
+    truncated: bool
     series: Frequency
 
 
@@ -106,11 +110,28 @@ class MetaShape:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ModelUseShape:
+    """All language models together; ``cost_usd`` is what is known of it, None where no price is known."""
+
+    calls: int
+    tokens: int
+    cost_usd: float | None
+    errors: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HealthStatusShape:
+    """The worst of all checks."""
+
+    status: HealthStatus
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class OverviewShape:
     """The first page: how it goes, in one sentence and in numbers."""
 
     sentence: str
-    state: str
+    state: Literal["ok", "warning", "critical"]
     requests: StatsShape
     previous: StatsShape
     series: PointsShape
@@ -118,19 +139,20 @@ class OverviewShape:
     slowest: Sequence[KeptRequest]
     error_groups: Sequence[GroupRow]
     alerts: Sequence[EpisodeRow]
-    llm: Mapping[str, float]
-    health: Mapping[str, str]
+    llm: ModelUseShape
+    health: HealthStatusShape
     meta: MetaShape
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoutesShape:
-    """Every route, and what routes wait for."""
+    """Every route, and what routes wait for; ``truncated`` when there are more of any of them."""
 
     routes: Sequence[RouteShape]
     databases: Sequence[CallShape]
     caches: Sequence[CacheShape]
     http: Sequence[CallShape]
+    truncated: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,7 +198,20 @@ class AgentShape:
     p95_seconds: float | None
     llm_calls: int
     tokens: int
-    cost_usd: float
+    cost_usd: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LLMTotalsShape:
+    """All models together; ``cost_usd`` is what is known of it, None where no price is known."""
+
+    calls: int
+    errors: int
+    input_tokens: int
+    output_tokens: int
+    cost_usd: float | None
+    unpriced_calls: int
+    usage_missing: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -193,7 +228,7 @@ class LLMSeriesShape:
 class LLMShape:
     """Language models and agents."""
 
-    totals: Mapping[str, float]
+    totals: LLMTotalsShape
     series: LLMSeriesShape
     models: Sequence[ModelShape]
     agents: Sequence[AgentShape]
@@ -239,21 +274,62 @@ class FeatureShape:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ActiveUsersShape:
+    """Distinct users of today, of seven days and of thirty days."""
+
+    day: int
+    week: int
+    month: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActiveSeriesShape:
+    """Distinct users of each of the last thirty days; ``t`` is the day in UTC, ``YYYY-MM-DD``."""
+
+    t: Sequence[str]
+    users: Sequence[int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventShape:
+    """How often an event was tracked."""
+
+    event: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class UsageShape:
     """Who was active, what was used, and how business operations ended."""
 
-    active_users: Mapping[str, int]
-    active_series: Mapping[str, Sequence[Any]]
+    active_users: ActiveUsersShape
+    active_series: ActiveSeriesShape
     features: Sequence[FeatureShape]
-    events: Sequence[Mapping[str, Any]]
+    events: Sequence[EventShape]
     operations: Sequence[OperationShape]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OperationsShape:
-    """The newest operations of a name."""
+class RunShape:
+    """One operation; its ``outcome`` is empty while it is open."""
 
-    operations: Sequence[Mapping[str, Any]]
+    id: str
+    name: str
+    started_at: float
+    outcome: str
+    duration_seconds: float | None
+    reason: str
+    user: str
+    dimensions: Mapping[str, str]
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperationsShape:
+    """The newest operations of a name; ``truncated`` when there are more."""
+
+    operations: Sequence[RunShape]
+    truncated: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -261,7 +337,7 @@ class CheckShape:
     """One health check with its history of a day."""
 
     name: str
-    status: str
+    status: HealthStatus
     critical: bool
     duration_seconds: float
     checked_at: float
@@ -272,11 +348,46 @@ class CheckShape:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HealthShape:
-    """All checks."""
+    """All checks; ``uptime_seconds`` is None where no process of the service is known."""
 
-    status: str
-    uptime_seconds: float
+    status: HealthStatus
+    uptime_seconds: float | None
     checks: Sequence[CheckShape]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UseSeriesShape:
+    """What the service's processes use together over time: ``cpu_share`` is of one core."""
+
+    t: Sequence[int]
+    cpu_share: Sequence[float | None]
+    memory_bytes: Sequence[float | None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableShape:
+    """A table of the store, and when its oldest row is of."""
+
+    name: str
+    rows: int
+    oldest: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreShape:
+    """The store: its folder or its URL without the password."""
+
+    place: str
+    bytes: int
+    tables: Sequence[TableShape]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CounterShape:
+    """One of the pack's own counters."""
+
+    name: str
+    value: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -284,11 +395,11 @@ class SystemShape:
     """What the service and its host use, and how the pack itself is."""
 
     meta: MetaShape
-    processes: Sequence[Mapping[str, Any]]
-    system: Mapping[str, Any]
-    series: Mapping[str, Sequence[Any]]
-    store: Mapping[str, Any]
-    own: Sequence[Mapping[str, Any]]
+    processes: Sequence[ProcessUse]
+    system: HostUse
+    series: UseSeriesShape
+    store: StoreShape
+    own: Sequence[CounterShape]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

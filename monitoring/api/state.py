@@ -43,7 +43,7 @@ def meta(readers: Readers, totals: Totals, now: float) -> MetaShape:
             leader = leases.holder(connection, "store", now)
         size = database.size_bytes()
     except StoreUnusable as error:
-        degraded.append(f"The store cannot be read: {error}.")
+        degraded.append(unreadable(error))
         size = 0
     config = readers.config
     return MetaShape(
@@ -67,24 +67,33 @@ def total(totals: Totals, metric: str) -> float:
     return sum(one.value for one in found.series.values()) if found else 0.0
 
 
+def unreadable(error: Exception) -> str:
+    """Return the sentence that says why the store cannot be read."""
+    return f"The store cannot be read now: {_clause(error)}."
+
+
 def _degraded(readers: Readers) -> Iterable[str]:
     if readers.metrics.registry.degraded:
-        yield f"Metrics: {readers.metrics.registry.degraded}."
+        yield f"Metrics are degraded: {_clause(readers.metrics.registry.degraded)}."
     flusher = readers.background.flusher
     if flusher is not None and flusher.failing:
-        yield f"Nothing is stored at the moment: {flusher.failing}. It is tried again each second."
+        yield f"Nothing is stored at the moment, which is tried again each second: {_clause(flusher.failing)}."
+
+
+def _clause(reason: object) -> str:
+    return str(reason).strip().rstrip(".")
 
 
 def sentence(
-    requests: Stats, groups: Iterable[GroupRow], alerts: Iterable[EpisodeRow], since: float
-) -> tuple[str, str]:
-    """Return how it goes, in a sentence and in a word: ``ok``, ``warning`` or ``critical``."""
+    requests: Stats, groups: Iterable[GroupRow], alerts: Iterable[EpisodeRow], since: float, until: float
+) -> tuple[str, State]:
+    """Return how it goes from ``since`` until ``until``, in a sentence and in a word."""
     firing = [alert for alert in alerts if alert.state == "firing" and not alert.acked_by]
     fresh = [group for group in groups if group.first_seen >= since or group.status == "regressed"]
     word: State = "warning" if firing or fresh else "ok"
     if any(alert.severity == "critical" for alert in firing):
         word = "critical"
-    parts = [f"{requests.count:,} requests in {_length(requests.period_seconds)}"]
+    parts = [f"{requests.count:,} requests in {_length(until - since)}"]
     if requests.p95_seconds is not None:
         parts.append(f"p95 {_duration(requests.p95_seconds)}")
     parts.append(f"{requests.errors:,} {'error' if requests.errors == 1 else 'errors'}")
@@ -99,7 +108,7 @@ def sentence(
 def _length(seconds: float) -> str:
     for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
         if seconds >= size:
-            return f"{seconds / size:.0f} {unit}"
+            return f"{round(seconds / size, 1):g} {unit}"
     return f"{seconds:.0f} s"
 
 

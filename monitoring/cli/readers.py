@@ -35,6 +35,7 @@ class StoreReaders:
         self.background = reading.background
         self.resources = reading.resources
         self.open_database = reading.open_database
+        self.background_failed = reading.background_failed
 
 
 def add_store_option(parser: argparse.ArgumentParser) -> None:

@@ -89,7 +89,7 @@ _ROW: Final = tuple(schema.request.c[field.name] for field in fields(KeptRequest
 
 
 def find(connection: Connection, wanted: RequestFilter) -> list[KeptRequest]:
-    """Return the requests that fit, at most 100."""
+    """Return the requests that fit, at most 101: one more than is ever shown, to tell that there are more."""
     table = schema.request
     query = select(*_ROW).where(table.c.at >= wanted.since, table.c.at < wanted.until)
     for column in ("method", "route", "outcome", "user", "error_group"):
@@ -102,7 +102,7 @@ def find(connection: Connection, wanted: RequestFilter) -> list[KeptRequest]:
     if wanted.span_kind:
         query = query.where(table.c.id.in_(_having_span(wanted)))
     order = table.c.duration_seconds.desc() if wanted.order == "slowest" else table.c.id.desc()
-    return [_kept(row) for row in connection.execute(query.order_by(order).limit(min(wanted.limit, LIMIT)))]
+    return [_kept(row) for row in connection.execute(query.order_by(order).limit(min(wanted.limit, LIMIT + 1)))]
 
 
 def read(connection: Connection, request_id: str) -> RequestDetail | None:
