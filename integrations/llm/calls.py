@@ -6,7 +6,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from contextvars import copy_context
+from contextvars import Context, copy_context
 from dataclasses import dataclass
 from time import perf_counter
 from types import MappingProxyType
@@ -67,8 +67,12 @@ class PendingCall:
         self._model = str(model or "")[:_MODEL_LENGTH]
         self._streamed = streamed
         self._first = self._last = 0.0
-        self._context = copy_context()
+        self._context: Context | None = copy_context() if streamed else None
         self._started = perf_counter()
+
+    def outlive_the_request(self) -> None:
+        """Keep the context of now, because the call will end in another place."""
+        self._context = copy_context()
 
     def note(self, item: Any) -> None:
         """Take what a result or a chunk tells. Never raises."""
@@ -102,7 +106,10 @@ class PendingCall:
             self.drop("abandoned")
 
     def _report(self, error: BaseException | None, outcome: str) -> None:
-        self._context.run(report, self._recorder, self._call, error, outcome)
+        if self._context is None:
+            report(self._recorder, self._call, error, outcome)
+        else:
+            self._context.run(report, self._recorder, self._call, error, outcome)
 
     def _call(self, error: BaseException | None, outcome: str) -> LLMCall:
         call = LLMCall(self._started, error, outcome)

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
-from decimal import Decimal
+from decimal import Context, Decimal
 from functools import cache
 from operator import attrgetter
 from pathlib import Path
@@ -20,7 +20,7 @@ import orjson
 
 from .usage import Usage
 
-Context = Mapping[str, str]
+PriceContext = Mapping[str, str]
 """What else a price depends on, told by the answer: ``service_tier``, ``processing``, ``speed``."""
 
 SNAPSHOT: Final = Path(__file__).with_name("prices.json")
@@ -49,6 +49,10 @@ _PARTS: Final[Mapping[str, tuple[str, int, frozenset[str]]]] = {
     "web_searches_kcount": ("web_searches", 1_000, frozenset({"web"})),
 }
 """Each price's count, the count it is for, and of what it is a part: one with more marks is part of one with fewer."""
+
+_MATH: Final = Context(prec=28)
+"""The app's own decimal context may round or raise, and a new one is made for each copied context of a stream."""
+_ZERO: Final = Decimal(0)
 
 _COMPACT_DATE: Final = re.compile(r"-(20\d\d)(\d\d)(\d\d)(?=-|:|$)")
 
@@ -80,7 +84,7 @@ def set_price(
 
 
 def cost_usd(
-    provider: str, models: tuple[str, ...], usage: Usage, context: Context, now: datetime | None = None
+    provider: str, models: tuple[str, ...], usage: Usage, context: PriceContext, now: datetime | None = None
 ) -> Decimal | None:
     """Return what ``usage`` costs by the first of ``models`` that has a price; None where none has one, or where the
     counts contradict each other. What the provider itself says it costs goes before all prices.
@@ -96,7 +100,7 @@ def cost_usd(
     return None
 
 
-def _price(provider: str, model: str, context: Context, now: datetime | None) -> Price | None:
+def _price(provider: str, model: str, context: PriceContext, now: datetime | None) -> Price | None:
     if _own_prices and (own := _own_prices.get((provider, model)) or _own_prices.get(("", model))):
         return own
     found = _find(provider, model)
@@ -108,11 +112,13 @@ def _price(provider: str, model: str, context: Context, now: datetime | None) ->
 
 def _find(provider: str, model: str) -> tuple[Model, bool] | None:
     key = (provider, model)
-    if key not in _found:
+    try:
+        return _found[key]
+    except KeyError:
         if len(_found) >= _FOUND_KEPT:
             _found.clear()
-        _found[key] = _search(_PROVIDERS.get(provider, provider), model)
-    return _found[key]
+        found = _found[key] = _search(_PROVIDERS.get(provider, provider), model)
+        return found
 
 
 def _search(provider: str, model: str) -> tuple[Model, bool] | None:
@@ -185,7 +191,7 @@ class Model:
     variants: list[Any]
     _made: dict[tuple[int, ...], Price | None] = field(default_factory=dict)
 
-    def price(self, context: Context, now: datetime | None) -> Price | None:
+    def price(self, context: PriceContext, now: datetime | None) -> Price | None:
         """Return the price of now; None where it has none by tokens."""
         standard = self._standard(now) if len(self.conditional) > 1 else 0
         special = self._special(context, now) if context and self.variants else ()
@@ -202,7 +208,7 @@ class Model:
         last = len(self.conditional) - 1
         return next((place for place in range(last, -1, -1) if _holds(self.conditional[place][0], now)), 0)
 
-    def _special(self, context: Context, now: datetime | None) -> tuple[int, ...]:
+    def _special(self, context: PriceContext, now: datetime | None) -> tuple[int, ...]:
         return tuple(
             place
             for place, (when, condition, rates) in enumerate(self.variants)
@@ -239,7 +245,7 @@ class Price:
 
     def cost(self, usage: Usage) -> Decimal | None:
         """Return US dollars; None where parts are greater than their whole."""
-        total = Decimal(0)
+        total = _ZERO
         counts: list[int] = []
         for count_of, price, tiers, parts in self._rates:
             count = count_of(usage)
@@ -249,7 +255,8 @@ class Price:
             if count < 0:
                 return None
             if count:
-                total += count * (_price_in_tier(price, tiers, usage.input_tokens) if tiers else price)
+                in_tier = _price_in_tier(price, tiers, usage.input_tokens) if tiers else price
+                total = _MATH.add(total, _MATH.multiply(in_tier, count))
         return total
 
 
@@ -259,7 +266,9 @@ Tiers = tuple[tuple[int, Decimal], ...]
 
 def _per_unit(told: Any, units: int) -> tuple[Decimal, Tiers]:
     base, *tiers = told if isinstance(told, list) else [told]
-    return Decimal(base) / units, tuple((start, Decimal(price) / units) for start, price in sorted(tiers, reverse=True))
+    return _MATH.divide(Decimal(base), units), tuple(
+        (start, _MATH.divide(Decimal(price), units)) for start, price in sorted(tiers, reverse=True)
+    )
 
 
 def _price_in_tier(base: Decimal, tiers: Tiers, input_tokens: int) -> Decimal:

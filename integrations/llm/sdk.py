@@ -116,6 +116,7 @@ def _follow(call: PendingCall, result: Any) -> None:
 def _follow_unread(call: PendingCall, raw: Any, response: Any) -> None:
     """Go on when the user parses the response, or is through with it unparsed."""
     parse = raw.parse
+    call.outlive_the_request()
 
     def parsed(*args: Any, **kwargs: Any) -> Any:
         unwatch()

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from types import MappingProxyType
 from typing import Any, Final
 
 _NUMBERS: Final = (int, float, Decimal)
+_NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
 @dataclass(slots=True)
@@ -88,6 +90,8 @@ def merge_anthropic_usage(former: Any, later: Any) -> dict[str, Any]:
 
 def fields(source: Any) -> Mapping[str, Any]:
     """Return the fields of an SDK's object, or of the JSON that it was made of. Asking it for one it lacks is slow."""
+    if source is None:
+        return _NOTHING
     if source.__class__ is dict:
         told: dict[str, Any] = source
         return told
@@ -110,4 +114,4 @@ def _cost(told: Any) -> Decimal | None:
         if told.__class__ not in _NUMBERS:
             return None
     cost = Decimal(str(told))
-    return cost if cost.is_finite() and cost >= 0 else None
+    return cost if cost.is_finite() and not cost.is_signed() else None
