@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 ROLL_UP_SECONDS: Final = 5.0
 EVALUATE_SECONDS: Final = 5.0
 CHECK_SECONDS: Final = 1.0
-HOUSEKEEPING_SECONDS: Final = 60.0
+HOUSEKEEPING_SECONDS: Final = 15.0
 
-_TRIM_STEPS: Final = 20
+_STEPS: Final = 5
 _POOL_THREADS: Final = 4
 
 
@@ -101,12 +101,12 @@ class Housekeeping:
 
     def run(self, lease: Lease, now: float) -> None:
         """Do a bounded number of steps."""
-        for _ in range(_TRIM_STEPS):
+        for _ in range(_STEPS):
             with self._database.writing() as connection:
                 lease.require(connection)
                 if not rollups.roll_up(connection, now):
                     break
-        for _ in range(_TRIM_STEPS):
+        for _ in range(_STEPS):
             if not trim(self._database, self._retention, now):
                 break
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
@@ -57,6 +58,9 @@ class HostUse:
     load: tuple[float, float, float]
 
 
+Gauges = tuple[tuple[Declaration, float], ...]
+
+
 class SystemResources:
     """Reads what is in use. CPU shares are since the last reading of the same object. Thread-safe."""
 
@@ -86,18 +90,30 @@ class SystemResources:
             return [use for pid in wanted if (use := self._process(pid)) is not None]
 
     def add_gauges(self, totals: Totals) -> None:
-        """Add what is in use to the sums, as gauges, so that it is rolled up like everything else."""
+        """Add what is in use to the sums, as gauges, so that it is rolled up like everything else.
+
+        What the system does not tell (a hidden ``/proc``, a disk that is gone) is left out.
+        """
+        for read in (self._host_gauges, lambda: self._process_gauges(totals)):
+            with contextlib.suppress(psutil.Error, OSError):
+                for declaration, value in read():
+                    totals.metric(declaration).series[()] = Total(value)
+
+    def _host_gauges(self) -> Gauges:
         host = self.host()
-        processes = self.processes(header.pid for header in totals.living)
-        for declaration, value in (
+        return (
             (HOST_CPU, host.cpu_share),
             (HOST_MEMORY, float(host.memory_used_bytes)),
             (HOST_MEMORY_SHARE, host.memory_used_bytes / host.memory_total_bytes),
             (HOST_DISK, host.disk_used_bytes / host.disk_total_bytes),
+        )
+
+    def _process_gauges(self, totals: Totals) -> Gauges:
+        processes = self.processes(header.pid for header in totals.living)
+        return (
             (PROCESS_CPU, sum(use.cpu_share or 0.0 for use in processes)),
             (PROCESS_MEMORY, float(sum(use.memory_bytes for use in processes))),
-        ):
-            totals.metric(declaration).series[()] = Total(value)
+        )
 
     def _process(self, pid: int) -> ProcessUse | None:
         try:
