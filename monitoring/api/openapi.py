@@ -19,6 +19,13 @@ _PLAIN: Final[Mapping[Any, dict[str, Any]]] = {
     bool: {"type": "boolean"},
     type(None): {"type": "null"},
 }
+_GUARD: Final[Mapping[str, Any]] = {
+    "name": "X-Monitoring",
+    "in": "header",
+    "required": True,
+    "description": "Any value: shows that no other site's form sent this.",
+    "schema": {"type": "string"},
+}
 
 
 def document(version: str) -> dict[str, Any]:
@@ -27,6 +34,7 @@ def document(version: str) -> dict[str, Any]:
     paths: dict[str, dict[str, Any]] = {}
     for endpoint in ENDPOINTS:
         paths.setdefault(endpoint.path, {})[endpoint.method.lower()] = _operation(endpoint, schemas)
+    paths |= _session_paths(schemas)
     return {
         "openapi": "3.1.0",
         "info": {"title": "monitoring-kit", "version": version, "description": "What the dashboard reads."},
@@ -37,6 +45,33 @@ def document(version: str) -> dict[str, Any]:
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
         },
         "security": [{"token": []}],
+    }
+
+
+def _session_paths(schemas: dict[str, Any]) -> dict[str, Any]:
+    """Return how a browser logs in and out: with a cookie that stands for the token."""
+    refused = _json("Why not.", _schema(ErrorShape, schemas))
+    token = {"type": "object", "required": ["token"], "properties": {"token": {"type": "string"}}}
+    forms = ("application/json", "application/x-www-form-urlencoded")
+    return {
+        "/login": {
+            "post": {
+                "operationId": "login",
+                "summary": "Give a browser that knows the token a cookie that stands for it.",
+                "security": [],
+                "requestBody": {"required": True, "content": {form: {"schema": token} for form in forms}},
+                "responses": {"204": {"description": "The cookie is set."}, "default": refused},
+            }
+        },
+        "/logout": {
+            "post": {
+                "operationId": "logout",
+                "summary": "Take the cookie back.",
+                "security": [],
+                "parameters": [_GUARD],
+                "responses": {"204": {"description": "The cookie is gone."}, "default": refused},
+            }
+        },
     }
 
 
@@ -65,8 +100,7 @@ def _parameters(endpoint: Endpoint) -> Iterator[dict[str, Any]]:
     for name, meaning in endpoint.parameters.items():
         yield {"name": name, "in": "query", "description": meaning, "schema": text}
     if endpoint.method != "GET":
-        meaning = "Any value: shows that no other site's form sent this."
-        yield {"name": "X-Monitoring", "in": "header", "required": True, "description": meaning, "schema": text}
+        yield _GUARD
 
 
 def _returned(endpoint: Endpoint) -> Any:
@@ -88,8 +122,11 @@ def _schema(kind: Any, schemas: dict[str, Any]) -> dict[str, Any]:
         return {"anyOf": [_schema(argument, schemas) for argument in arguments]}
     if origin is Literal:
         return {"enum": list(arguments)}
-    if origin is tuple and Ellipsis not in arguments:  # records that are answered as one object
-        return {"allOf": [_schema(argument, schemas) for argument in arguments]}
+    if origin is tuple and Ellipsis not in arguments:
+        parts = [_schema(argument, schemas) for argument in arguments]
+        if all(map(dataclasses.is_dataclass, arguments)):
+            return {"allOf": parts}  # records are answered as one object, see ``encoding``
+        return {"type": "array", "prefixItems": parts, "minItems": len(parts), "maxItems": len(parts)}
     if origin in (tuple, list, Sequence) or (isinstance(origin, type) and issubclass(origin, Sequence)):
         return {"type": "array", "items": _schema(arguments[0], schemas)}
     if isinstance(origin, type) and issubclass(origin, Mapping):

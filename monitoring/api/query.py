@@ -55,7 +55,7 @@ class Query:
         """Return a parameter that is one of a few words, the first by default. Raise BadQuery."""
         value = self._given.get(name) or choices[0]
         if value not in choices:
-            raise BadQuery(f"{name!r} must be one of {', '.join(choices)}, got {_shown(value)}.")
+            raise BadQuery(f"{name!r} must be one of {', '.join(filter(None, choices))}, got {_shown(value)}.")
         return value
 
     def status(self) -> str:
@@ -100,7 +100,7 @@ def _number(name: str, given: Any, default: float) -> float:
     if given is None or given == "":
         return default
     value = _float(given)
-    if not 0 <= value < 1e12:
+    if not 0 <= value < math.inf:
         raise BadQuery(f"{name!r} must be a number of 0 or more, got {_shown(given)}.")
     return value
 

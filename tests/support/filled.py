@@ -111,9 +111,9 @@ class Filled:
     """A Monitoring over a store, what was done, and its dashboard."""
 
     monitoring: Monitoring
-    sink: MemorySink
-    app: Any
-    ids: dict[str, list[str]] = field(default_factory=dict)
+    sink: MemorySink = field(repr=False)
+    app: Any = field(repr=False)
+    ids: dict[str, list[str]] = field(default_factory=dict, repr=False)
     """Request IDs by route, in order."""
 
     def api(self) -> TestClient:
