@@ -64,7 +64,7 @@ def _signature(token: str, until: str) -> str:
 async def _app_says_yes(scope: Scope, config: Config) -> bool:
     authorize = config.authorize
     assert authorize is not None
-    if inspect.iscoroutinefunction(authorize):
+    if any(map(inspect.iscoroutinefunction, (authorize, type(authorize).__call__))):  # a function, or an object's call
         return bool(await authorize(scope))
     answer = await sync_to_async(authorize, thread_sensitive=False)(scope)
     return bool(await answer if inspect.isawaitable(answer) else answer)
