@@ -1,11 +1,14 @@
 """Where rendered lines go: straight to the destination, or, once a process serves requests, through a queue and one
 thread.
 
-The thread does nothing but write blocks that are joined already: Python work in a thread costs more under the GIL than
-in place. Whoever writes a line that is due (after a while, when enough bytes wait, at once for an error) hands over: it
-wakes the thread and pauses for a moment, so that the thread gets the GIL. A busy event loop would let go of it for
-microseconds only, and wake the thread in vain each time. The queue is bounded in bytes; lines below error are dropped
-first, and counted.
+A line comes as bytes, or as something that ``render`` makes one of. Those wait until there are enough of them, and are
+rendered in a row: the app's own code has emptied the processor's caches each time, and a row finds them full.
+
+The thread does hardly more than write blocks that are joined already: Python work in a thread costs more under the GIL
+than in place. Whoever writes a line that is due (after a while, when enough bytes wait, at once for an error) hands
+over: it wakes the thread and pauses for a moment, so that the thread gets the GIL. A busy event loop would let go of it
+for microseconds only, and wake the thread in vain each time. The queue is bounded in bytes; lines below error are
+dropped first, and counted.
 """
 
 from __future__ import annotations
@@ -18,8 +21,14 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import Callable
-from time import monotonic
-from typing import Final
+from time import perf_counter
+from typing import Any, Final
+
+_ROW: Final = 64
+"""Lines that are rendered and joined at once."""
+
+_LONG: Final = 4 * 1024
+"""Bytes of a line with which a row is joined at once: only joined lines count as waiting."""
 
 _BLOCK: Final = 512 * 1024
 """Bytes that are handed over before their time."""
@@ -31,6 +40,11 @@ _HAND_OVER_SECONDS: Final = 0.001
 """Longest pause of a hand-over. A block in the page cache takes a tenth of it; a stalled disk costs no more."""
 
 OnDropped = Callable[[str, int], None]
+Render = Callable[[Any], bytes]
+
+
+def _as_it_is(line: Any) -> bytes:
+    return bytes(line)
 
 
 class LogWriter:
@@ -50,32 +64,37 @@ class LogWriter:
         self._on_dropped = on_dropped
         self._fd: int | None = None
         self._complained = False
-        self._closed = False
+        self.render: Render = _as_it_is
+        """Makes a line of what came by ``write_later``."""
         self.queues = False
         """Whether lines are queued in this process, for the thread to write."""
-        self._thread: threading.Thread | None = None
-        self._lines: deque[bytes] = deque()
-        self._blocks: deque[tuple[bytes, int]] = deque()
-        self._lock = threading.Lock()
-        self._wake = threading.Lock()
-        self._done = threading.Lock()
         self._start_afresh()
         _writers.add(self)
 
     def write(self, line: bytes, urgent: bool = False) -> None:
         """Write one line, which ends in a newline. ``urgent`` lines (errors) do not wait and are dropped last."""
+        self.write_later(line, perf_counter(), urgent)
+        if len(line) > _LONG:
+            self._gather()
+
+    def write_later(self, line: Any, moment: float, urgent: bool = False) -> None:
+        """Write what ``render`` makes of ``line``, or ``line`` itself where it is bytes; in order with all others.
+
+        ``moment`` is the present reading of ``perf_counter``.
+        """
         if not self.queues:
-            self._write_block(line, 1)
+            self._write_block(self._rendered(line), 1)
             return
         waiting = self._taken - self._written
         if waiting > self._queue_bytes and not (urgent and waiting < 2 * self._queue_bytes):
             self._on_dropped("queue_full", 1)
             return
-        self._lines.append(line)
-        self._taken += len(line)
-        now = monotonic()
-        if now >= self._due or waiting > _BLOCK or (urgent and now >= self._errors_due):
-            self._hand_over(now)
+        lines = self._lines
+        lines.append(line)
+        if len(lines) >= _ROW:
+            self._gather()
+        if moment >= self._due or waiting > _BLOCK or (urgent and moment >= self._errors_due):
+            self._hand_over(moment)
 
     def start_queue(self) -> None:
         """Begin to queue: called when this process serves its first request, never in a master that only preloads."""
@@ -109,22 +128,23 @@ class LogWriter:
         self.stop_queue()
 
     def _start_afresh(self) -> None:
-        self._lines = deque()
+        self._lines: deque[Any] = deque()
+        self._blocks: deque[tuple[bytes, int]] = deque()
         self._taken = 0
         self._written = 0
-        self._blocks = deque()
         self._due = self._errors_due = 0.0
-        self._thread = None
+        self._thread: threading.Thread | None = None
         self.queues = self._closed = False
+        self._gathering = threading.RLock()
         self._lock = threading.Lock()
         self._wake = threading.Lock()
         self._done = threading.Lock()
         self._wake.acquire()
         self._done.acquire()
 
-    def _hand_over(self, now: float) -> None:
-        self._due = now + self._flush_seconds
-        self._errors_due = now + min(self._flush_seconds, _ERROR_PAUSE_SECONDS)
+    def _hand_over(self, moment: float) -> None:
+        self._due = moment + self._flush_seconds
+        self._errors_due = moment + min(self._flush_seconds, _ERROR_PAUSE_SECONDS)
         self._gather()
         self._done.acquire(blocking=False)
         _release(self._wake)
@@ -138,17 +158,36 @@ class LogWriter:
                 self.flush()
             _release(self._done)
 
-    def _gather(self) -> None:
-        """Join the lines that wait into a block."""
-        lines, taken = self._lines, []
-        with contextlib.suppress(IndexError):  # another thread may gather, too
-            for _ in range(len(lines)):
-                taken.append(lines.popleft())
-        if taken:
-            self._blocks.append((b"".join(taken), len(taken)))
+    def _gather(self, wait: bool = False) -> None:
+        """Join the lines that wait into a block; one thread does it at a time, so that they keep their order."""
+        if not self._gathering.acquire(blocking=wait):
+            return
+        try:
+            lines = self._lines
+            taken = [lines.popleft() for _ in range(len(lines))]
+            if taken:
+                block = self._join(taken)
+                self._taken += len(block)
+                self._blocks.append((block, len(taken)))
+        finally:
+            self._gathering.release()
+
+    def _join(self, lines: list[Any]) -> bytes:
+        render = self.render
+        try:
+            return b"".join([line if type(line) is bytes else render(line) for line in lines])
+        except Exception:
+            return b"".join(map(self._rendered, lines))
+
+    def _rendered(self, line: Any) -> bytes:
+        try:
+            return line if type(line) is bytes else self.render(line)
+        except Exception:
+            self._on_dropped("not_rendered", 1)
+            return b""
 
     def _drain(self) -> None:
-        self._gather()
+        self._gather(wait=True)
         while self._blocks:
             block, lines = self._blocks.popleft()
             self._write_block(block, lines)
