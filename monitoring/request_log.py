@@ -14,7 +14,7 @@ from .logging_config import LEVELS, LogLines
 from .observation import UNMATCHED, Kind, Observation, RequestRecord
 from .recorder import Fold
 from .utils.plain import clip
-from .utils.time import THOUSANDTHS, utc_now
+from .utils.time import THOUSANDTHS, utc_of
 
 _LEVEL_OF: Final[Mapping[str, str]] = {
     "ok": "info",
@@ -27,7 +27,7 @@ _LEVEL_OF: Final[Mapping[str, str]] = {
     "cancelled": "info",
 }
 _PATH_LIMIT: Final = 256
-_NO_CALLS: Final = (
+_USUAL_REST: Final = (
     '"db_calls":0,"db_ms":0,"cache_hits":0,"cache_misses":0,"llm_calls":0,"llm_tokens":0,"llm_cost_usd":0'
 )
 _TEXTS_REMEMBERED: Final = 4096
@@ -38,8 +38,11 @@ class RequestLog:
 
     def __init__(self, lines: LogLines) -> None:
         self._lines = lines
+        self._writer = lines.writer
+        self._writer.render = self._render
         self._service = _quoted(lines.service)
         self._written = {outcome: level for outcome, level in _LEVEL_OF.items() if LEVELS[level] >= lines.level}
+        self._writes_ok = "ok" in self._written
         self._texts: dict[tuple[str, str, int, str], str] = {}
 
     def folds(self) -> Mapping[Kind, Fold]:
@@ -47,62 +50,47 @@ class RequestLog:
         return {"request": self._write_request, "websocket": self._write_other, "background": self._write_other}
 
     def _write_request(self, record: RequestRecord) -> None:
-        writer = self._lines.writer
-        if not writer.queues:
-            writer.start_queue()
+        if record.noted or record.called or record.outcome != "ok":
+            self._write_unusual(record)
+        elif self._writes_ok:
+            self._writer.write_later(record, record.started + record.duration_seconds)
+
+    def _write_unusual(self, record: RequestRecord) -> None:
+        """Write a request that has more to say: what there is now, because its work in the background may go on."""
         if record.exception is not None and "server_error" in self._written:
-            self._write_exception(record)
+            place = {"method": record.method, "route": record.route}
+            self._lines.emit("error", "monitoring.error", "unhandled exception", place, record.exception)
         level = self._written.get(record.outcome)
         if level is not None:
-            writer.write(self._request_line(record, level), level == "error")
+            ended = record.started + record.duration_seconds
+            self._writer.write_later((record, _rest(record)), ended, level == "error")
 
-    def _request_line(self, record: RequestRecord, level: str) -> bytes:
-        """Return the line.
+    def _render(self, line: RequestRecord | tuple[RequestRecord, str]) -> bytes:
+        """Return a request's line: of its record, and of what else there was to say when it ended.
 
         It is put together from parts that are made once per route, which costs half of encoding a dict.
         """
+        record, rest = line if type(line) is tuple else (line, _USUAL_REST)
         key = (record.method, record.route, record.status, record.outcome)
-        text = self._texts.get(key) or self._text(key, level)
-        calls = _calls(record) if record.called else _NO_CALLS
-        extras = ""
-        if record.noted or record.streamed or record.exception is not None or record.route == UNMATCHED:
-            extras = self._extras(record)
-        duration = int(record.duration_seconds * 1e6)
+        text = self._texts.get(key) or self._text(key)
+        seconds = record.duration_seconds
+        microseconds = int(seconds * 1e6)
         return (
-            f'{{"timestamp":"{utc_now()}",{text},"request_id":"{record.request_id}","trace_id":"{record.trace_id}",'
-            f'"span_id":"{record.span_id}","duration_ms":{duration // 1000}.{THOUSANDTHS[duration % 1000]},'
-            f'"bytes":{record.bytes_sent},{calls}{extras}}}\n'
+            f'{{"timestamp":"{utc_of(record.started + seconds)}",{text},"request_id":"{record.request_id}",'
+            f'"trace_id":"{record.trace_id}","span_id":"{record.span_id}",'
+            f'"duration_ms":{microseconds // 1000}.{THOUSANDTHS[microseconds % 1000]},'
+            f'"bytes":{record.bytes_sent},{rest}}}\n'
         ).encode()
 
-    def _text(self, key: tuple[str, str, int, str], level: str) -> str:
+    def _text(self, key: tuple[str, str, int, str]) -> str:
         method, route, status, outcome = key
         if len(self._texts) >= _TEXTS_REMEMBERED:
             self._texts.clear()
         text = self._texts[key] = (
-            f'"level":"{level}","logger":"monitoring.request","event":"request","service":{self._service},'
+            f'"level":"{_LEVEL_OF[outcome]}","logger":"monitoring.request","event":"request","service":{self._service},'
             f'"method":"{method}","route":{_quoted(route)},"status":{status},"outcome":"{outcome}"'
         )
         return text
-
-    def _extras(self, record: RequestRecord) -> str:
-        extras = f',"first_byte_ms":{record.first_byte_seconds * 1000:.3f}' if record.streamed else ""
-        if record.user_id:
-            extras += f',"user_id":{_quoted(record.user_id)}'
-        if record.client_request_id:
-            extras += f',"client_request_id":"{record.client_request_id}"'
-        if record.parent_span_id:
-            extras += f',"parent_span_id":"{record.parent_span_id}"'
-        if record.exception is not None:
-            extras += f',"error_type":{_quoted(type(record.exception).__name__)}'
-        if record.error_group:
-            extras += f',"error_group":{_quoted(record.error_group)}'
-        if record.route == UNMATCHED:
-            extras += f',"path":{_quoted(record.path[:_PATH_LIMIT])}'
-        return extras
-
-    def _write_exception(self, record: RequestRecord) -> None:
-        fields = {"method": record.method, "route": record.route}
-        self._lines.emit("error", "monitoring.error", "unhandled exception", fields, record.exception)
 
     def _write_other(self, observation: Observation) -> None:
         fields = {
@@ -113,6 +101,26 @@ class RequestLog:
         level = self._written.get(observation.outcome)
         if level is not None:
             self._lines.emit(level, "monitoring.request", observation.kind, fields, observation.exception)
+
+
+def _rest(record: RequestRecord) -> str:
+    """Return what a line ends with: the sums of calls, and what most requests do not have."""
+    rest = _calls(record) if record.called else _USUAL_REST
+    if record.streamed:
+        rest += f',"first_byte_ms":{record.first_byte_seconds * 1000:.3f}'
+    if record.user_id:
+        rest += f',"user_id":{_quoted(record.user_id)}'
+    if record.client_request_id:
+        rest += f',"client_request_id":"{record.client_request_id}"'
+    if record.parent_span_id:
+        rest += f',"parent_span_id":"{record.parent_span_id}"'
+    if record.exception is not None:
+        rest += f',"error_type":{_quoted(type(record.exception).__name__)}'
+    if record.error_group:
+        rest += f',"error_group":{_quoted(record.error_group)}'
+    if record.route == UNMATCHED:
+        rest += f',"path":{_quoted(record.path[:_PATH_LIMIT])}'
+    return rest
 
 
 def _calls(record: RequestRecord) -> str:
