@@ -70,7 +70,7 @@ class RequestLog:
 
         It is put together from parts that are made once per route, which costs half of encoding a dict.
         """
-        record, rest = line if type(line) is tuple else (line, _USUAL_REST)
+        record, rest = line if isinstance(line, tuple) else (line, _USUAL_REST)
         key = (record.method, record.route, record.status, record.outcome)
         text = self._texts.get(key) or self._text(key)
         seconds = record.duration_seconds

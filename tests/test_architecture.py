@@ -27,7 +27,15 @@ LAYERS = [
     {"log_writer", "log_lines"},
     {"error_groups", "error_categories"},
     {"middleware", "spans", "operations"},  # edges
-    {"metrics", "call_metrics", "error_tracker", "analytics", "kept_requests", "logging_config", "health_check"},  # sinks
+    {
+        "metrics",
+        "call_metrics",
+        "error_tracker",
+        "analytics",
+        "kept_requests",
+        "logging_config",
+        "health_check",
+    },  # sinks
     {"request_log", "exposition", "access", "wsgi_form", "system_resources"},
     {"metrics_endpoint", "health_endpoint", "performance_tracker"},
     {"alert_words"},

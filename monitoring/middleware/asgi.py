@@ -56,18 +56,20 @@ class MonitoringMiddleware:
         if scope.get("root_path") or path.startswith(edge.prefixes):
             own = _own_app(edge, scope)
             if own is not None:
-                return await own[1].asgi(_below(scope, own[0]), receive, send)
+                await own[1].asgi(_below(scope, own[0]), receive, send)
+                return
         try:
             record = _begin(edge, scope, path)
         except InvalidRequestId as refusal:
             return await _refuse(edge, scope, receive, send, str(refusal))
         except Exception as error:
             edge.recorder.failed("MonitoringMiddleware", error)
-            return await self.app(scope, receive, send)
-        observed_send = _observe_send(edge, record, self._routes.of, scope, send)
+            await self.app(scope, receive, send)
+            return
+        observed_receive, observed_send = _observe(edge, record, self._routes.of, scope, receive, send)
         token = current_record.set(record)
         try:
-            await self.app(scope, _observe_receive(record, receive), observed_send)
+            await self.app(scope, observed_receive, observed_send)
             if not record.finished:
                 outcome = "client_disconnected" if record.disconnected else "aborted"
                 self._end_early(edge, record, scope, outcome)
@@ -88,14 +90,16 @@ class MonitoringMiddleware:
     async def _begin_websocket(self, edge: Edge, scope: Scope, receive: Receive, send: Send) -> None:
         own = _own_app(edge, scope)
         if own is not None:
-            return await own[1].asgi(_below(scope, own[0]), receive, send)
+            await own[1].asgi(_below(scope, own[0]), receive, send)
+            return
         try:
             record = _begin(edge, scope, scope["path"])
         except InvalidRequestId as refusal:
             return await _refuse(edge, scope, receive, send, str(refusal))
         except Exception as error:
             edge.recorder.failed("MonitoringMiddleware", error)
-            return await self.app(scope, receive, send)
+            await self.app(scope, receive, send)
+            return
         await self._serve_websocket(edge, record, scope, receive, send)
 
     async def _end_with(
@@ -201,7 +205,10 @@ def _begin(edge: Edge, scope: Scope, path: str) -> RequestRecord:
     state["request_id"] = record.request_id
     scope[RECORD_KEY] = record
     if scope["type"] == "http":
-        edge.count_active(record, 1.0)
+        try:
+            edge.active[record.method][0] += 1.0
+        except Exception as error:
+            edge.recorder.failed("active requests", error)
     return record
 
 
@@ -215,26 +222,26 @@ def _add_header(headers: dict[str, str] | None, name: str, value: bytes) -> dict
     return headers
 
 
-def _observe_receive(record: RequestRecord, receive: Receive) -> Receive:
-    """Return ``receive``, which notes on ``record`` that the client left."""
+def _observe(
+    edge: Edge,
+    record: RequestRecord,
+    routes_of: Callable[[Scope], str],
+    scope: Scope,
+    receive: Receive,
+    send: Send,
+) -> tuple[Receive, Send]:
+    """Return ``receive`` and ``send``, which note on ``record`` what comes and goes. The request is reported before its
+    last byte goes out.
+
+    What they need are defaults, not a closure: six cells to make and free cost as much as the rest of it. ``send`` is
+    no coroutine either, and returns the server's own.
+    """
 
     async def observed_receive(receive: Receive = receive, record: RequestRecord = record) -> Message:
         message = await receive()
         if message["type"] == "http.disconnect":
             record.disconnected = True
         return message
-
-    return observed_receive
-
-
-def _observe_send(
-    edge: Edge, record: RequestRecord, routes_of: Callable[[Scope], str], scope: Scope, send: Send
-) -> Send:
-    """Return ``send``, which notes on ``record`` what is sent, and reports the request before its last byte goes out.
-
-    What it needs are defaults, not a closure: six cells to make and free cost as much as the rest of it. It is no
-    coroutine either, and returns the server's own.
-    """
 
     def observed_send(
         message: Message,
@@ -269,7 +276,7 @@ def _observe_send(
                 edge.finish(record, "")
         return send(message)
 
-    return observed_send
+    return observed_receive, observed_send
 
 
 def _with_request_id(message: Message, edge: Edge, record: RequestRecord) -> Message:
@@ -296,7 +303,7 @@ async def _refuse(edge: Edge, scope: Scope, receive: Receive, send: Send, reason
         return await send({"type": "websocket.close", "code": 1008, "reason": reason})
     record = edge.begin(scope.get("method", "GET"), scope["path"])
     record.status = 400
-    edge.count_active(record, 1.0)
+    edge.active[record.method][0] += 1.0
     edge.finish(record, "")
     pair = (edge.request_id_header_bytes, record.request_id.encode())
     await _send_plain(send, 400, reason, pair)

@@ -91,13 +91,6 @@ class Edge:
         record.exception = record.calls = None
         return record
 
-    def count_active(self, record: RequestRecord, change: float) -> None:
-        """Raise or lower the number of requests in flight."""
-        try:
-            self.active[record.method][0] += change
-        except Exception as error:
-            self.recorder.failed("active requests", error)
-
     def finish(self, record: RequestRecord, route: str, outcome: str = "") -> None:
         """Report a request that has ended; only the first report counts.
 
@@ -117,7 +110,10 @@ class Edge:
         if not outcome:
             outcome = "ok" if record.status < 400 else _outcome_of_failure(record)
         record.outcome = outcome
-        self.count_active(record, -1.0)
+        try:
+            self.active[record.method][0] -= 1.0
+        except Exception as error:
+            self.recorder.failed("active requests", error)
         self.recorder.record_request(record)
         if record.exception is not None:  # its frames hold the record: as a cycle both would be the garbage collector's
             record.exception = None

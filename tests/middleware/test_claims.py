@@ -599,8 +599,8 @@ def test_the_first_byte_is_measured_at_the_start_of_the_response(
 def test_the_time_to_first_byte_is_never_above_the_duration(
     twin: Twin, monitoring: Monitoring, sink: MemorySink
 ) -> None:
-    """Not even for the smallest response."""
-    app = twin.wrap(twin.app(Reply))
+    """Not even for the smallest response that is streamed; only of these it is taken."""
+    app = twin.wrap(twin.app(lambda: Reply(iter([b"a", b"b"]))))
     for _ in range(20):
         twin.ask(app)
     for observation in sink.observations:
@@ -821,7 +821,7 @@ def test_the_first_failure_of_a_kind_is_logged_with_its_traceback(
 def test_in_tests_a_broken_sink_is_not_hidden(twin: Twin, monitoring: Monitoring) -> None:
     """Under ``testing.use`` the failure is raised, naming the part."""
     monitoring.recorder.add(BrokenSink())
-    answer = twin.ask(twin.wrap(twin.app(Reply)))
+    answer = twin.ask(twin.wrap(twin.app(Reply)), headers=[("x-request-id", "given")])
     assert isinstance(answer.error, AssertionError)
     assert "BrokenSink" in str(answer.error)
 
@@ -832,7 +832,7 @@ def test_in_tests_a_broken_policy_is_not_hidden(
     """Under ``testing.use`` the failure is raised, not logged away."""
     assert monitoring.edge is not None
     monkeypatch.setattr(monitoring.edge.policy, "take_over", _fail)
-    answer = twin.ask(twin.wrap(twin.app(Reply)))
+    answer = twin.ask(twin.wrap(twin.app(Reply)), headers=[("x-request-id", "given")])
     assert isinstance(answer.error, AssertionError)
 
 
