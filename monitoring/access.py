@@ -65,8 +65,9 @@ async def _app_says_yes(scope: Scope, config: Config) -> bool:
     authorize = config.authorize
     assert authorize is not None
     if any(map(inspect.iscoroutinefunction, (authorize, type(authorize).__call__))):  # a function, or an object's call
-        return bool(await authorize(scope))
-    answer = await sync_to_async(authorize, thread_sensitive=False)(scope)
+        answer = authorize(scope)
+    else:
+        answer = await sync_to_async(authorize, thread_sensitive=False)(scope)
     return bool(await answer if inspect.isawaitable(answer) else answer)
 
 

@@ -64,7 +64,7 @@ class Background:
 
     def flush(self) -> None:
         """Do one round in this thread: for tests, scripts and whoever cannot wait a second."""
-        self._made().flush()
+        self._made().flush_all()
 
     def stop(self) -> None:
         """Stop the thread, write what waits and give the leases up. A later ``start`` begins anew."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from . import families
@@ -29,6 +30,7 @@ CHECK_SECONDS: Final = 1.0
 HOUSEKEEPING_SECONDS: Final = 15.0
 
 _STEPS: Final = 5
+_STANDS_SECONDS: Final = health.STALE_SECONDS / 2
 _POOL_THREADS: Final = 4
 
 
@@ -51,7 +53,7 @@ def make_flusher(monitoring: Monitoring) -> Flusher:
 
     jobs = (
         Job("sinks", flush_sinks, 1.0, final=True),
-        Job("dropped", Counted(monitoring.outbox, monitoring.metrics.add).run, 1.0),
+        Job("dropped", Counted(monitoring.outbox, monitoring.metrics.add).run, 1.0, final=True),
         Job("abandoned", abandon, EVALUATE_SECONDS, "store"),
         Job("checks", CheckHistory(database, monitoring.health, pool).run, CHECK_SECONDS, "store"),
         Job(
@@ -120,6 +122,7 @@ class CheckHistory:
         self._pool = pool
         self._running: Future[HealthReport] | None = None
         self._noted: set[CheckResult] = set()
+        self._noted_at = 0.0
 
     def run(self, lease: Lease, now: float) -> None:
         """Keep what the last run found, and begin the next: a slow check holds nothing up, and none runs before its
@@ -129,16 +132,19 @@ class CheckHistory:
             if not self._running.done():
                 return
             running, self._running = self._running, None
-            self._note(running.result(), lease)
+            self._note(running.result(), lease, now)
         self._running = self._pool.submit(self._checks.report)
 
-    def _note(self, report: HealthReport, lease: Lease) -> None:
-        fresh = [result for result in report.checks if result not in self._noted]
-        if fresh:
+    def _note(self, report: HealthReport, lease: Lease, now: float) -> None:
+        """Note what is new, and every now and then what stands: between two runs a check stands as it was found."""
+        states = [_state(result) for result in report.checks if result not in self._noted]
+        if not 0 <= now - self._noted_at < _STANDS_SECONDS:
+            states = [replace(_state(result), until=max(now, result.checked_at)) for result in report.checks]
+        if states:
             with self._database.writing() as connection:
                 lease.require(connection)
-                health.note(connection, map(_state, fresh))
-            self._noted = set(report.checks)
+                health.note(connection, states)
+            self._noted, self._noted_at = set(report.checks), now
 
 
 class Alerting:

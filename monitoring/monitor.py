@@ -63,7 +63,7 @@ class Monitoring:
     def __init__(self, config: Config, *, sinks: Sequence[Sink] = (), on_failure: OnFailure | None = None) -> None:
         self.config = config
         self.registry = CellRegistry(
-            lambda: _folder(config),
+            lambda: folder_of(config),
             max_series=config.max_series,
             max_label_values=config.max_label_values,
             on_degraded=self._say_degraded,
@@ -422,7 +422,8 @@ def _close_at_exit() -> None:
 atexit.register(_close_at_exit)
 
 
-def _folder(config: Config) -> CellFolder:
+def folder_of(config: Config) -> CellFolder:
+    """Return the folder of a config's cells. Raise OSError or FolderUnusable."""
     if config.cells_folder is not None:
         return CellFolder(Path(config.cells_folder))
     return default_folder(config.service, config.store or os.getcwd())

@@ -22,7 +22,7 @@ from monitoring.access import COOKIE, login_cookie
 from monitoring.dashboard import CLOSED, STATIC, dashboard_app
 from monitoring.store.database import FILE_NAME
 from monitoring.testing import use
-from tests.support.filled import BEARER, GUARD, TOKEN, filled, read, settle
+from tests.support.filled import BEARER, GUARD, TOKEN, filled, read
 
 OVERVIEW = "/api/v1/overview"
 UNGUARDED = "A change needs the header 'X-Monitoring: 1', which no other site's form can send."
@@ -410,7 +410,7 @@ def test_another_answer_has_another_etag(tmp_path: Path) -> None:
     with filled(tmp_path / "store") as done:
         first = done.api().get("/monitoring/api/v1/routes", params={"from": "-1d"})
         done.ask("GET", "/missing", "/missing")
-        settle(done.monitoring)
+        done.monitoring.flush()
         again = done.api().get(
             "/monitoring/api/v1/routes", params={"from": "-1d"}, headers={"if-none-match": first.headers["etag"]}
         )
@@ -668,7 +668,7 @@ def test_its_own_requests_are_in_no_number(tmp_path: Path) -> None:
         done.api().get("/monitoring/static/nothing")
         client_of(done.monitoring.dashboard_app()).get(OVERVIEW)
         assert len(done.sink.observations) == before
-        settle(done.monitoring)
+        done.monitoring.flush()
         assert done.get("/overview")["requests"]["count"] == 27
 
 

@@ -10,7 +10,7 @@ from typing import Any, Final, cast
 from ..alert_reports import AlertsReport, EpisodeRow
 from ..performance_tracker import ModelStats, Stats
 from ..store import errors, health, schema
-from ..store.database import StoreUnusable
+from ..store.database import Database, StoreUnusable
 from ..store.requests import LIMIT, KeptRequest, RequestFilter
 from ..store.usage import OperationStats
 from ..store.writer import hashed, user_key
@@ -447,6 +447,11 @@ def _worst(states: Sequence[health.CheckState]) -> HealthStatus:
     return "warn" if any(one.status != "pass" for one in states) else "pass"
 
 
+def place_of(database: Database) -> str:
+    """Return the path of the embedded database, or the URL of another one without its password."""
+    return str(database.path) if database.path else database.url.render_as_string(hide_password=True)
+
+
 def _store(readers: Readers) -> StoreShape:
     """Return the store; without its tables when it cannot be read: ``meta`` says so."""
     database = readers.open_database()
@@ -456,5 +461,4 @@ def _store(readers: Readers) -> StoreShape:
             tables = [TableShape(**table) for table in schema.sizes(connection)]
     except StoreUnusable:
         pass
-    place = str(database.path) if database.path else database.url.render_as_string(hide_password=True)
-    return StoreShape(place=place, bytes=database.size_bytes(), tables=tables)
+    return StoreShape(place=place_of(database), bytes=database.size_bytes(), tables=tables)

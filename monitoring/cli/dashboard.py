@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from typing import Any
 
+from ..api.views import place_of
 from .readers import StoreReaders, add_store_option, config_of
 
 
@@ -30,6 +32,11 @@ def run(chosen: argparse.Namespace) -> int:
     config = config_of(chosen)
     if config.token is None and config.environment == "production":
         print("Nobody can log in: set MONITORING_TOKEN, or MONITORING_ENVIRONMENT=development.", file=sys.stderr)
-    print(f"dashboard http://{chosen.host}:{chosen.port}/ over {config.store}", flush=True)
-    uvicorn.run(dashboard_app(StoreReaders(config)), host=chosen.host, port=chosen.port, log_level="warning")
+    readers = StoreReaders(config)
+    _announce(chosen, f"http://{chosen.host}:{chosen.port}/", place_of(readers.open_database()))
+    uvicorn.run(dashboard_app(readers), host=chosen.host, port=chosen.port, log_level="warning")
     return 0
+
+
+def _announce(chosen: argparse.Namespace, url: str, store: str) -> None:
+    print(json.dumps({"url": url, "store": store}) if chosen.json else f"dashboard {url} over {store}", flush=True)

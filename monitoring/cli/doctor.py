@@ -14,22 +14,26 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
+from urllib.parse import urlsplit
 
 import psutil
 from sqlalchemy import func, select
 
-from ..cells import FolderUnusable, default_folder
+from ..api.views import place_of
+from ..cells import FolderUnusable
 from ..channels import Email, Webhook
-from ..config import Config
-from ..monitor import current
+from ..channels.addresses import AddressRefused, connect
+from ..config import Config, ConfigError
+from ..monitor import current, folder_of
 from ..store import leases, schema
 from ..store.database import Database, StoreUnusable
-from .readers import add_store_option, config_of
+from .readers import add_store_option, check_url, config_of
 
 Verdict = Literal["ok", "note", "bad"]
 
 _NETWORK_FILE_SYSTEMS: Final = frozenset({"nfs", "nfs4", "cifs", "smb", "smbfs", "smb2", "9p", "fuse.sshfs", "afs"})
 _CLOCK_TOLERANCE_SECONDS: Final = 5.0
+_PATIENCE_SECONDS: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +57,7 @@ def add_to(commands: Any) -> None:
 
 def run(chosen: argparse.Namespace) -> int:
     """Print what was found; the exit status is 1 when something is bad."""
-    if chosen.app:
-        sys.path.insert(0, os.getcwd())
-        importlib.import_module(chosen.app.partition(":")[0])
-        config = current().config
-    else:
-        config = config_of(chosen)
+    config = _config_of_app(chosen.app) if chosen.app else config_of(chosen)
     found = list(findings(config))
     if chosen.json:
         print(json.dumps([asdict(one) for one in found]))
@@ -68,12 +67,27 @@ def run(chosen: argparse.Namespace) -> int:
     return int(any(one.verdict == "bad" for one in found))
 
 
+def _config_of_app(app: str) -> Config:
+    """Import an app's module, and return what it configured. Raise ConfigError."""
+    sys.path.insert(0, os.getcwd())
+    try:
+        importlib.import_module(app.partition(":")[0])
+    except Exception as error:
+        raise ConfigError(
+            f"{app} cannot be imported: {type(error).__name__}: {error}; run it in the app's folder."
+        ) from None
+    config = current().config
+    if config.store is not None and "://" in config.store:
+        check_url(config.store)
+    return config
+
+
 def findings(config: Config) -> Iterator[Finding]:
     """Yield what there is to say about a config, its store and its channels."""
     if config.store is not None:
         database = Database(config.store)
         yield _store(database)
-        if database.path is not None:
+        if database.path is not None and database.path.parent.is_dir():
             yield _file_system(database.path.parent)
             yield _permissions(database.path.parent)
         yield from _activity(database)
@@ -90,11 +104,12 @@ def _store(database: Database) -> Finding:
             connection.scalar(select(func.count()).select_from(schema.meta))
     except StoreUnusable as error:
         return Finding("store", "bad", f"{error}; the app goes on without it, and nothing is kept")
-    return Finding("store", "ok", f"{database.url.render_as_string(hide_password=True)} can be written")
+    return Finding("store", "ok", f"{place_of(database)} can be written")
 
 
 def _file_system(folder: Path) -> Finding:
-    mounts = [part for part in psutil.disk_partitions(all=True) if str(folder).startswith(part.mountpoint)]
+    place = folder.resolve()
+    mounts = [part for part in psutil.disk_partitions(all=True) if place.is_relative_to(part.mountpoint)]
     kind = max(mounts, key=lambda part: len(part.mountpoint)).fstype if mounts else "unknown"
     if kind.lower() in _NETWORK_FILE_SYSTEMS:
         return Finding(
@@ -116,7 +131,8 @@ def _activity(database: Database) -> Iterator[Finding]:
     try:
         with database.reading() as connection:
             leader = leases.holder(connection, "store", time.time())
-            newest = connection.scalar(select(func.max(schema.request.c.at)))
+            last = select(func.max(schema.request.c.id)).scalar_subquery()
+            newest = connection.scalar(select(schema.request.c.at).where(schema.request.c.id == last))
     except StoreUnusable:
         return
     if leader:
@@ -133,7 +149,7 @@ def _activity(database: Database) -> Iterator[Finding]:
 
 def _workers(config: Config) -> Finding:
     try:
-        folder = default_folder(config.service, config.store or os.getcwd())
+        folder = folder_of(config)
         living = sum(file.alive for file in folder.files())
     except (OSError, FolderUnusable) as error:
         return Finding("workers", "bad", f"metric cells cannot be shared: {error}")
@@ -150,12 +166,34 @@ def _access(config: Config) -> Finding:
 
 def _channel(channel: Any) -> Finding:
     if isinstance(channel, Email):
-        try:
-            with smtplib.SMTP(channel.host, channel.port, timeout=5) as connection:
-                code, _ = connection.noop()
-        except OSError as error:
-            return Finding(channel.name, "bad", f"{channel.host}:{channel.port} does not answer: {error}")
-        return Finding(channel.name, "ok", f"{channel.host}:{channel.port} answers {code}")
-    if isinstance(channel, Webhook) and channel.secret is None:
-        return Finding(channel.name, "note", "its messages are not signed; give it a secret")
+        return _mail_server(channel)
+    if isinstance(channel, Webhook):
+        return _receiver(channel)
     return Finding(getattr(channel, "name", type(channel).__name__), "ok", "set up")
+
+
+def _mail_server(channel: Email) -> Finding:
+    kind = smtplib.SMTP_SSL if channel.security == "tls" else smtplib.SMTP
+    try:
+        with kind(channel.host, channel.port, timeout=_PATIENCE_SECONDS) as connection:
+            code, _ = connection.noop()
+    except OSError as error:
+        return Finding(
+            channel.name,
+            "bad",
+            f"{channel.host}:{channel.port} does not answer: {error}; check host, port and security",
+        )
+    return Finding(channel.name, "ok", f"{channel.host}:{channel.port} answers {code}")
+
+
+def _receiver(channel: Webhook) -> Finding:
+    """Connect and send nothing. The path is not shown: it is a secret of many receivers."""
+    parts = urlsplit(channel.url)
+    host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+    try:
+        connect(host, port, _PATIENCE_SECONDS, allow_private=channel.allow_private).close()
+    except (AddressRefused, OSError) as error:
+        return Finding(channel.name, "bad", f"{host}:{port} cannot be reached: {error}")
+    if channel.secret is None:
+        return Finding(channel.name, "note", f"{host}:{port} is reached; its messages are not signed: give it a secret")
+    return Finding(channel.name, "ok", f"{host}:{port} is reached")

@@ -10,6 +10,7 @@ from typing import Any
 
 from ..api import BadQuery, Query, views
 from ..api.encoding import encode
+from ..api.state import unreadable
 from ..store.database import StoreUnusable
 from . import text
 from .readers import StoreReaders, add_store_option, config_of
@@ -23,7 +24,7 @@ def add_to(commands: Any) -> None:
         ("alerts", "open alerts, and the rules behind them", views.alerts, _alerts),
     ):
         parser = commands.add_parser(name, help=help)
-        parser.add_argument("--since", default="-1h", help="how far back, such as -15m, -1h, -7d (default %(default)s)")
+        parser.add_argument("--since", default="1h", help="how far back, such as 15m, 1h, 7d (default %(default)s)")
         add_store_option(parser)
         parser.set_defaults(run=_runner(name, ask, show))
 
@@ -36,9 +37,17 @@ def _runner(name: str, ask: Ask, show: Show) -> Callable[[argparse.Namespace], i
     def run(chosen: argparse.Namespace) -> int:
         try:
             readers = StoreReaders(config_of(chosen))
-            answer = ask(readers, Query(time.time(), {"from": chosen.since}))
-        except (BadQuery, StoreUnusable) as error:
-            print(f"monitoring {name}: {error}", file=sys.stderr)
+            with readers.open_database().reading():
+                pass  # the overview has an answer without a store, too, and here that is a failure
+            answer = ask(readers, Query(time.time(), {"from": f"-{chosen.since.removeprefix('-')}"}))
+        except BadQuery:
+            print(
+                f"monitoring {name}: --since must be a time such as 15m, 1h or 7d, of 400 days at most.",
+                file=sys.stderr,
+            )
+            return 2
+        except StoreUnusable as error:
+            print(f"monitoring {name}: {unreadable(error)}", file=sys.stderr)
             return 1
         if chosen.json:
             print(encode(answer).decode())

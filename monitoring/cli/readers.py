@@ -5,6 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+
 from ..cells import NullRegistry, Totals
 from ..config import Config, ConfigError
 from ..monitor import Monitoring
@@ -50,6 +53,18 @@ def config_of(chosen: argparse.Namespace) -> Config:
     store = config.store
     if store is None:
         raise ConfigError("There is no store: MONITORING_STORE is empty; name one with --store.")
-    if "://" not in store and not (Path(store) / FILE_NAME).is_file():
+    if "://" in store:
+        check_url(store)
+    elif not (Path(store) / FILE_NAME).is_file():
         raise ConfigError(f"There is no store in {store!r}; name the folder, or the URL, of the app's with --store.")
     return config
+
+
+def check_url(store: str) -> None:
+    """Raise ConfigError for what is no URL of a database. It is not repeated: there may be a password in it."""
+    try:
+        make_url(store).get_dialect()
+    except (ArgumentError, NoSuchModuleError):
+        raise ConfigError(
+            "The store's URL is of no kind that SQLAlchemy knows; give one such as postgresql+psycopg://user@host/name."
+        ) from None

@@ -97,7 +97,7 @@ class RollupWriter:
     def _recall(self, connection: Connection, epoch: int, generation: str) -> _Memory:
         """Return what is rolled up already: as remembered, or as stored where others may have written meanwhile.
 
-        Where somebody deleted the database, the new one goes on from what was rolled up in the old one.
+        Where somebody deleted the database, the new one goes on from what this process last rolled up in the old one.
         """
         former, store = self._memory, _store_id(connection)
         if (former.store, former.epoch, former.generation) == (store, epoch, generation):

@@ -148,7 +148,6 @@ def test_a_resolved_group_that_is_seen_again_has_regressed(done: Filled) -> None
         set_status(connection, group["id"], "resolved", time.time() - 60)
     done.ask("GET", "/crash", "/crash")
     done.monitoring.flush()
-    done.monitoring.flush()
     assert [row["status"] for row in done.get("/errors")["groups"]] == ["regressed"]
     assert done.get("/overview")["state"] == "warning"
 

@@ -14,7 +14,7 @@ import pytest
 from monitoring.store import health
 from monitoring.store.health import CheckState
 from monitoring.store.writer import hashed, user_key
-from tests.support.filled import FUNDERS, Filled, filled, settle
+from tests.support.filled import FUNDERS, Filled, filled
 
 REQUESTS = {
     ("GET", "/proposals/{id}"): {"200": 20},
@@ -205,7 +205,7 @@ def test_a_route_without_a_method_is_all_of_its_methods(tmp_path: Any) -> None:
     """The statuses of both methods are added up."""
     with filled(tmp_path / "store") as done:
         done.ask("POST", "/proposals/7", "/proposals/{id}")
-        settle(done.monitoring)
+        done.monitoring.flush()
         found = done.get("/route", route="/proposals/{id}")
         assert found["stats"]["count"] == 21
         assert found["status"] == {"200": 20, "405": 1}
@@ -312,7 +312,7 @@ def test_no_list_of_requests_is_longer_than_a_hundred(tmp_path: Any) -> None:
     with filled(tmp_path / "store") as done:
         for number in range(100):
             done.ask("GET", f"/proposals/{number}", "/proposals/{id}")
-        settle(done.monitoring)
+        done.monitoring.flush()
         found = done.get("/requests", limit=1e6)
         assert (len(found["requests"]), found["truncated"]) == (100, True)
 

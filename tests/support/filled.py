@@ -161,16 +161,10 @@ def filled(store: Path, **settings: Any) -> Iterator[Filled]:
         try:
             done = Filled(made, sink, MonitoringMiddleware(make_app(), made))
             do_everything(done)
-            settle(made)
+            made.flush()
             yield done
         finally:
             restore_logging()
-
-
-def settle(made: Monitoring) -> None:
-    """Have everything written: the background's last round, and one more so that somebody holds the leases."""
-    made.background.stop()
-    made.flush()
 
 
 def do_everything(done: Filled) -> None:
