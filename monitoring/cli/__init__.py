@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 
@@ -22,10 +23,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     try:
         status: int = chosen.run(chosen)
+        sys.stdout.flush()
     except ConfigError as error:
         print(f"monitoring {chosen.command}: {error}", file=sys.stderr)
         return 2
-    except BrokenPipeError:  # the reader, such as head, has enough
+    except BrokenPipeError:  # the reader, such as head, has enough; what is left has nowhere to go
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     return status
 
