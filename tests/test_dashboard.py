@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import json
 import shutil
 import time
 from collections.abc import Iterator, Mapping
@@ -553,6 +555,25 @@ def test_wsgi_reads_no_more_of_a_body_than_is_wanted(made: Monitoring) -> None:
     made.dashboard_wsgi_app()(environ, lambda status, headers: told.append(status))
     assert told == ["400 Bad Request"]
     assert body.taken < 1_000_000
+
+
+def test_wsgi_reads_on_until_the_body_is_whole(made: Monitoring) -> None:
+    """A slow client's bytes come one by one."""
+
+    class Slow(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            return super().read(1)
+
+    body, told = json.dumps({"token": TOKEN}).encode(), []
+    environ = {
+        "REQUEST_METHOD": "POST",
+        "PATH_INFO": "/api/v1/login",
+        "CONTENT_LENGTH": str(len(body)),
+        "wsgi.input": Slow(body),
+        "wsgi.url_scheme": "http",
+    }
+    made.dashboard_wsgi_app()(environ, lambda status, headers: told.append(status))
+    assert told == ["204 No Content"]
 
 
 @pytest.mark.parametrize("length", ["", "-1", "much", "\u00b2"])

@@ -123,7 +123,8 @@ def test_no_request_is_in_a_time_and_in_the_one_before(three_days: Past, time: t
 
 def test_a_time_that_ends_inside_of_an_hour_is_read_from_the_hour_alone(three_days: Past) -> None:
     """Also where a minute begins just there."""
-    since, until = MIDNIGHT - 2 * DAY, MIDNIGHT - DAY + 34 * 60 + 0.5
+    since, until = MIDNIGHT - 3 * DAY, MOMENTS[9] // 60 * 60 + 0.5
+    assert MOMENTS[9] % HOUR
     with three_days.periods.database.reading() as connection:
         (series,) = rollups.read(connection, REQUEST_DURATION.name, since, until, rollups.HOUR)
     assert series.sum().count == inside(since, until, HOUR)

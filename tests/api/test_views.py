@@ -11,10 +11,12 @@ from typing import Any
 
 import pytest
 
-from monitoring.store import health
+from monitoring import families
+from monitoring.store import health, schema
 from monitoring.store.health import CheckState
 from monitoring.store.writer import hashed, user_key
-from tests.support.filled import FUNDERS, Filled, filled
+from monitoring.testing import use
+from tests.support.filled import FUNDERS, Filled, Periods, filled
 
 REQUESTS = {
     ("GET", "/proposals/{id}"): {"200": 20},
@@ -504,6 +506,26 @@ def test_features_and_events_are_counted(done: Filled) -> None:
     today = datetime.now(UTC).date().isoformat()
     assert feature == {"feature": "search", "uses": 4, "users": 2, "share_of_active": 1.0, "first_used": today}
     assert found["events"] == [{"event": "export", "count": 2}]
+
+
+def test_users_of_a_feature_are_those_of_the_days_that_are_asked_for(tmp_path: Any) -> None:
+    """Whoever came later is in no past number."""
+    noon = 1_800_057_600.0 + 43_200
+    with use(store=str(tmp_path / "store")) as made:
+        made.metrics.add(families.FEATURES, ("search",), 3.0)
+        Periods(made).roll_up(noon)
+        with made.open_database().writing() as connection:
+            for day, user, feature in (
+                ("2027-01-15", "ana", ""),
+                ("2027-01-16", "ana", ""),
+                ("2027-01-16", "ana", "search"),
+                ("2027-01-16", "bob", ""),
+                ("2027-01-17", "eve", ""),
+                ("2027-01-17", "eve", "search"),
+            ):
+                connection.execute(schema.activity.insert().values(day=day, user=user, feature=feature, count=1))
+        (feature,) = made.analytics.features(noon - 60, noon + 60)
+    assert (feature.uses, feature.users, feature.share_of_active, feature.first_used) == (3, 1, 0.5, "2027-01-16")
 
 
 def test_operations_have_their_outcomes_by_funder(done: Filled) -> None:
