@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from . import families
 from .alerts import AlertEngine
 from .cells import Declaration, Totals
+from .daemon_pool import DaemonPool
 from .flusher import Flusher, Job
 from .health_check import CheckResult, HealthChecks, HealthReport
 from .outbox import Outbox
@@ -38,8 +39,8 @@ def make_flusher(monitoring: Monitoring) -> Flusher:
     """Return the flusher of this process with all its jobs. Imports the store, so call it in the background."""
     config, database = monitoring.config, monitoring.open_database()
     host = config.host or platform.node() or "localhost"
-    pool = ThreadPoolExecutor(_POOL_THREADS, thread_name_prefix="monitoring-pool")
-    alerting = Alerting(monitoring.alerts, pool)
+    pool = DaemonPool(_POOL_THREADS, "monitoring-pool")
+    alerting = Alerting(monitoring.alerts, pool, monitoring.background_failed)
     retention = Retention(
         facts_days=config.keep_facts_days, minutes_days=config.keep_minutes_days, max_bytes=config.store_max_bytes
     )
@@ -116,7 +117,7 @@ class Housekeeping:
 class CheckHistory:
     """Runs the app's checks in a pool and keeps how they stood; the store's lease is held."""
 
-    def __init__(self, database: Database, checks: HealthChecks, pool: ThreadPoolExecutor) -> None:
+    def __init__(self, database: Database, checks: HealthChecks, pool: Executor) -> None:
         self._database = database
         self._checks = checks
         self._pool = pool
@@ -150,9 +151,10 @@ class CheckHistory:
 class Alerting:
     """Evaluates the rules and has what is due delivered; the store's lease is held."""
 
-    def __init__(self, engine: AlertEngine, pool: ThreadPoolExecutor) -> None:
+    def __init__(self, engine: AlertEngine, pool: Executor, on_failure: Callable[[str, Exception], None]) -> None:
         self._engine = engine
         self._pool = pool
+        self._on_failure = on_failure
 
     def evaluate(self, lease: Lease, now: float) -> None:
         """Evaluate all rules once."""
@@ -160,7 +162,13 @@ class Alerting:
 
     def deliver(self, lease: Lease, now: float) -> None:
         """Send the notices that are due, in the pool."""
-        self._engine.deliver_due(now, self._pool)
+        for sending in self._engine.deliver_due(now, self._pool):
+            sending.add_done_callback(self._report)
+
+    def _report(self, sending: Future[int]) -> None:
+        error = sending.exception()
+        if isinstance(error, Exception):
+            self._on_failure("deliveries", error)
 
 
 class Counted:

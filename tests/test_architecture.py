@@ -20,7 +20,7 @@ LAYERS = [
     {"observation"},
     {"context"},
     {"calls"},
-    {"recorder", "cells"},
+    {"recorder", "cells", "daemon_pool"},
     {"families"},
     {"store"},
     {"outbox"},
