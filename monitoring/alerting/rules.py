@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field, replace
 from typing import Any, Final, Literal, NamedTuple, Protocol, get_args
 
-from .alert_words import Unit, one_line, readable, readable_seconds
+from .words import Unit, one_line, readable, readable_seconds
 
 Severity = Literal["warning", "critical"]
 NoData = Literal["ok", "keep", "alert"]
