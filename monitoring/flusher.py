@@ -88,7 +88,7 @@ class Flusher:
                 self.failing = ""
             except StoreUnusable as error:
                 return self._fail(error)
-            self._run_due([job for job in self._jobs if job.lease in self._held])
+            self._run_due([job for job in self._jobs if job.lease])
 
     def flush_all(self) -> None:
         """Do one round in which every final job is due: whatever was counted until now can be read afterwards."""
@@ -156,10 +156,15 @@ class Flusher:
     def _run_due(self, jobs: Sequence[Job]) -> None:
         now = self._clock()
         for job in jobs:
-            due = self._due.get(job.name, now)
-            if now >= due or due - now > job.interval_seconds:  # the clock was set back
+            if self._is_due(job, now):
                 self._due[job.name] = now + job.interval_seconds
                 self._run(job, now)
+
+    def _is_due(self, job: Job, now: float) -> bool:
+        if job.lease and job.lease not in self._held:
+            return False
+        due = self._due.get(job.name, now)
+        return now >= due or due - now > job.interval_seconds  # the clock was set back
 
     def _run(self, job: Job, now: float) -> None:
         try:
