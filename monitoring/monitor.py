@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from .system_resources import SystemResources
 
 F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
 
 
 class Monitoring:
@@ -148,6 +149,18 @@ class Monitoring:
     def agent(self, name: str, **attributes: Any) -> Span:
         """Time an agent, or a step of one: LLM calls inside it are attributed to it."""
         return Span(lambda: self.recorder, name, attributes, "agent")
+
+    def wrap(self, client: T, *, name: str | None = None) -> T:
+        """Instrument a client in place, for this Monitoring, and return it. Twice is once; see ``monitoring.wrap``."""
+        from .integrations import wrap
+
+        return wrap(client, name=name, recorder_of=lambda: self.recorder)
+
+    def unwrap(self, client: T) -> T:
+        """Put back what ``wrap`` replaced in a client, and return it."""
+        from .integrations import unwrap
+
+        return unwrap(client)
 
     def operation(
         self,
