@@ -118,6 +118,8 @@ class Monitoring:
             self._before_end,
         )
 
+        self._check_alerts_and_store()
+
     @property
     def performance(self) -> PerformanceTracker:
         """Return the read side of rates, errors and percentiles."""
@@ -317,6 +319,21 @@ class Monitoring:
         from .system_resources import SystemResources
 
         return SystemResources(self.config.store if self.config.store and "://" not in self.config.store else ".")
+
+    def _check_alerts_and_store(self) -> None:
+        """Refuse at the start what would fail in the background; only where there is a need: it imports SQLAlchemy."""
+        config = self.config
+        if config.store is None:
+            return
+        try:
+            if "://" in config.store:
+                self.open_database()
+            if config.rules or config.channels:
+                self.alerts  # noqa: B018 - made now
+        except ConfigError:
+            raise
+        except (ValueError, TypeError) as error:
+            raise ConfigError(str(error)) from None
 
     def _make_alerts(self) -> AlertEngine:
         from .alerts import AlertEngine, Links

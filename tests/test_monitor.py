@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import Any
 
+import pytest
 from sqlalchemy import create_engine, text
 
 import monitoring
+from monitoring import ConfigError, Rule
 from monitoring.testing import MemorySink, use
 
 
@@ -69,3 +73,18 @@ def test_a_monitoring_without_a_store_keeps_nothing_and_starts_no_thread(tmp_pat
         active.flush()
     assert list(tmp_path.iterdir()) == []
     assert active.background.flusher is None
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"rules": [Rule("twice", "p95_seconds", above=1), Rule("twice", "p95_seconds", above=2)]}, "twice"),
+        ({"rules": [Rule("told", "p95_seconds", above=1, channels=("nobody",))]}, "nobody"),
+        ({"base_url": "https://x", "rules": ["p95 > 1"]}, "p95 > 1"),
+        ({"store": "nonsense://x"}, "'nonsense'"),
+    ],
+)
+def test_what_would_fail_in_the_background_is_refused_at_the_start(settings: dict[str, Any], says: str) -> None:
+    """A bad rule, channel or store is one sentence to whoever configures."""
+    with pytest.raises(ConfigError, match=re.escape(says)):
+        monitoring.configure(**settings)

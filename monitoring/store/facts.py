@@ -54,7 +54,7 @@ class RequestFact:
     spans: tuple[SpanFact, ...] = ()
     spans_dropped: int = 0
     lines: tuple[bytes, ...] = ()
-    """Its log lines as they were written, canonical line included."""
+    """Its log lines as they were written, but for the canonical one, which says what this record says."""
 
 
 @dataclass(frozen=True, slots=True)
