@@ -267,6 +267,17 @@ def test_a_holder_is_told_apart_from_its_job(world: World) -> None:
     assert seen == [("", 0), ("host:host", 1), ("store", 1)]
 
 
+def test_flushing_all_makes_the_final_jobs_due(world: World) -> None:
+    """So that a script or a test can read at once what was counted; the others keep their time."""
+    flusher = world.flusher(
+        world.job("final", 5.0, final=True), world.job("leased", 5.0, "host", final=True), world.job("other", 5.0)
+    )
+    flusher.flush()
+    world.turns()
+    flusher.flush_all()
+    assert world.turns() == ["final", "leased"]
+
+
 # The end
 
 
