@@ -285,6 +285,8 @@ class Monitoring:
         self._before_end()
         self.log_lines.writer.close()
         self.registry.release()
+        if "database" in self._read_side:
+            self.open_database().close()
 
     def _before_end(self) -> None:
         """Write what waits: a server is about to end this process."""
@@ -376,6 +378,9 @@ class _ReadSide:
     def __init__(self) -> None:
         self._made: dict[str, Any] = {}
         self._lock = threading.RLock()
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._made
 
     def get(self, name: str, make: Callable[[], Any]) -> Any:
         """Return what ``make`` made at the first call for this name."""
