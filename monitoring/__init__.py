@@ -79,14 +79,14 @@ __all__ = [
 
 
 if TYPE_CHECKING:
-    from .alert_rules import Rule
-    from .channels import Email, Webhook, verify_webhook
+    from .alerting.channels import Email, Webhook, verify_webhook
+    from .alerting.rules import Rule
 
 _LAZY: Final[Mapping[str, str]] = {
-    "Rule": "alert_rules",
-    "Email": "channels",
-    "Webhook": "channels",
-    "verify_webhook": "channels",
+    "Rule": "alerting.rules",
+    "Email": "alerting.channels",
+    "Webhook": "alerting.channels",
+    "verify_webhook": "alerting.channels",
 }
 """Names whose modules are imported when they are first asked for: mail and HTTP take a while to import."""
 

@@ -146,6 +146,8 @@ class Analytics:
             if user:
                 self._see(user, observation.name)
             return
+        if user:
+            self._see(user, "")
         self._metrics.add(families.EVENTS, (observation.name,), 1.0)
         self._outbox.put(
             EventFact(
@@ -168,6 +170,8 @@ class Analytics:
             return  # it counts once, as abandoned: see abandon_overdue
         if outcome:
             self._count(observation.name, outcome, observation.duration_seconds, attributes["dimensions"])
+            if attributes["user"]:
+                self._see(attributes["user"], "")
         self._outbox.put(
             OperationFact(
                 id=attributes["id"],

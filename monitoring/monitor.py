@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from .system_resources import SystemResources
 
 F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
 
 
 class Monitoring:
@@ -117,6 +118,8 @@ class Monitoring:
             self._before_end,
         )
 
+        self._check_alerts_and_store()
+
     @property
     def performance(self) -> PerformanceTracker:
         """Return the read side of rates, errors and percentiles."""
@@ -148,6 +151,18 @@ class Monitoring:
     def agent(self, name: str, **attributes: Any) -> Span:
         """Time an agent, or a step of one: LLM calls inside it are attributed to it."""
         return Span(lambda: self.recorder, name, attributes, "agent")
+
+    def wrap(self, client: T, *, name: str | None = None) -> T:
+        """Instrument a client in place, for this Monitoring, and return it. Twice is once; see ``monitoring.wrap``."""
+        from .integrations import wrap
+
+        return wrap(client, name=name, recorder_of=lambda: self.recorder)
+
+    def unwrap(self, client: T) -> T:
+        """Put back what ``wrap`` replaced in a client, and return it."""
+        from .integrations import unwrap
+
+        return unwrap(client)
 
     def operation(
         self,
@@ -270,6 +285,8 @@ class Monitoring:
         self._before_end()
         self.log_lines.writer.close()
         self.registry.release()
+        if "database" in self._read_side:
+            self.open_database().close()
 
     def _before_end(self) -> None:
         """Write what waits: a server is about to end this process."""
@@ -304,6 +321,21 @@ class Monitoring:
         from .system_resources import SystemResources
 
         return SystemResources(self.config.store if self.config.store and "://" not in self.config.store else ".")
+
+    def _check_alerts_and_store(self) -> None:
+        """Refuse at the start what would fail in the background; only where there is a need: it imports SQLAlchemy."""
+        config = self.config
+        if config.store is None:
+            return
+        try:
+            if "://" in config.store:
+                self.open_database()
+            if config.rules or config.channels:
+                self.alerts  # noqa: B018 - made now
+        except ConfigError:
+            raise
+        except (ValueError, TypeError) as error:
+            raise ConfigError(str(error)) from None
 
     def _make_alerts(self) -> AlertEngine:
         from .alerts import AlertEngine, Links
@@ -346,6 +378,9 @@ class _ReadSide:
     def __init__(self) -> None:
         self._made: dict[str, Any] = {}
         self._lock = threading.RLock()
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._made
 
     def get(self, name: str, make: Callable[[], Any]) -> Any:
         """Return what ``make`` made at the first call for this name."""

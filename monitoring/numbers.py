@@ -14,7 +14,7 @@ from urllib.parse import urlencode
 from sqlalchemy import Connection, func, select
 
 from . import families, system_resources
-from .alert_rules import Sample
+from .alerting.rules import Sample
 from .metrics import REQUEST_DURATION
 from .performance_tracker import is_failure
 from .store import health, rollups, schema, sketches

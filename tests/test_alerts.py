@@ -20,10 +20,10 @@ from hypothesis import strategies as st
 from sqlalchemy import func, insert, select
 from sqlalchemy.exc import IntegrityError
 
-from monitoring.alert_reports import EpisodeRow
+from monitoring.alerting.channels import Channel
+from monitoring.alerting.deliveries import LOCK_SECONDS
+from monitoring.alerting.reports import EpisodeRow
 from monitoring.alerts import AlertEngine, Links, Rule, Sample
-from monitoring.channels import Channel
-from monitoring.deliveries import LOCK_SECONDS
 from monitoring.store import alerts as table
 from monitoring.store import schema
 from monitoring.store.database import Database, StoreUnusable
@@ -198,7 +198,7 @@ _CHILD = """
 import os, signal, sys
 from concurrent.futures import ThreadPoolExecutor
 from monitoring.alerts import AlertEngine, Rule, Sample
-from monitoring.channels import Webhook
+from monitoring.alerting.channels import Webhook
 from monitoring.store.database import Database
 
 class Numbers:

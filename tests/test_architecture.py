@@ -38,10 +38,7 @@ LAYERS = [
     },  # sinks
     {"request_log", "exposition", "access", "wsgi_form", "system_resources"},
     {"metrics_endpoint", "health_endpoint", "performance_tracker"},
-    {"alert_words"},
-    {"alert_rules"},
-    {"alert_states", "channels"},
-    {"deliveries", "alert_notices", "alert_reports"},
+    {"alerting"},
     {"alerts"},
     {"numbers", "flusher", "background"},
     {"api", "jobs"},

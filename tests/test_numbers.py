@@ -9,7 +9,7 @@ from urllib.parse import parse_qs
 import pytest
 
 from monitoring import Monitoring, families
-from monitoring.alert_rules import QUERIES, Rule, Sample, default_rules
+from monitoring.alerting.rules import QUERIES, Rule, Sample, default_rules
 from monitoring.cells import Declaration, Total, Totals
 from monitoring.metrics import REQUEST_DURATION
 from monitoring.numbers import StoreNumbers

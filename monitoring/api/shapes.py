@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from ..alert_reports import EpisodeRow, NotificationRow
+from ..alerting.reports import EpisodeRow, NotificationRow
 from ..store.alert_records import AlertEvent
 from ..store.errors import ErrorEvent, Frequency, GroupRow
 from ..store.requests import KeptRequest, Span

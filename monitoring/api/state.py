@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import Final, Literal
 
-from ..alert_reports import EpisodeRow
+from ..alerting.reports import EpisodeRow
 from ..cells import Totals
 from ..performance_tracker import Stats
 from ..store import leases

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Final, cast
 
-from ..alert_reports import AlertsReport, EpisodeRow
+from ..alerting.reports import AlertsReport, EpisodeRow
 from ..performance_tracker import ModelStats, Stats
 from ..store import errors, health, schema
 from ..store.database import Database, StoreUnusable

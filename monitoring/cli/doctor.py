@@ -19,10 +19,10 @@ from urllib.parse import urlsplit
 import psutil
 from sqlalchemy import func, select
 
+from ..alerting.channels import Email, Webhook
+from ..alerting.channels.addresses import AddressRefused, connect
 from ..api.views import place_of
 from ..cells import FolderUnusable
-from ..channels import Email, Webhook
-from ..channels.addresses import AddressRefused, connect
 from ..config import Config, ConfigError
 from ..monitor import current, folder_of
 from ..store import leases, schema

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any, Final
 
 import sqlalchemy
-from sqlalchemy import Connection, Engine, event, make_url, select
-from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
+from sqlalchemy import URL, Connection, Engine, event, make_url, select
+from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, NoSuchModuleError
 
 from ..context import muted
 from . import schema
@@ -53,8 +53,8 @@ class Database:
     """One database, from one process. Thread-safe, and safe over forks: a child opens connections of its own."""
 
     def __init__(self, place: str) -> None:
-        """``place`` is a folder for the embedded database, or the URL of another one."""
-        self.url = make_url(place if "://" in place else f"sqlite:///{Path(place).absolute() / FILE_NAME}")
+        """``place`` is a folder for the embedded database, or the URL of another one. Raise ValueError for neither."""
+        self.url = _url_of(place)
         self.is_embedded = self.url.get_backend_name() == "sqlite"
         self.path = Path(self.url.database or FILE_NAME).absolute() if self.is_embedded else None
         self._start_anew()
@@ -212,6 +212,22 @@ def _make_file(path: Path) -> int:
             path.with_name(path.name + suffix).unlink(missing_ok=True)
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
     return path.stat().st_ino
+
+
+def _url_of(place: str) -> URL:
+    if "://" not in place:
+        return make_url(f"sqlite:///{Path(place).absolute() / FILE_NAME}")
+    try:
+        url = make_url(place)
+        url.get_dialect().import_dbapi()
+    except (ArgumentError, NoSuchModuleError):
+        raise ValueError(
+            "store must be a folder or a database's URL such as 'postgresql+psycopg://user@host/name', "
+            f"got one that begins with {place.partition('://')[0]!r}."
+        ) from None
+    except ImportError as missing:
+        raise ValueError(f"The store's database needs the package {missing.name}; install it.") from None
+    return url
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, _: object) -> None:

@@ -19,7 +19,7 @@ from typing import Any
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import AuthResult
 
-from monitoring.channels import Email, Message, Webhook
+from monitoring.alerting.channels import Email, Message, Webhook
 
 from .processes import free_port
 

@@ -15,11 +15,19 @@ import orjson
 import pytest
 import trustme
 
-from monitoring.channels import DeliveryError, Email, InvalidSignature, Message, Notice, Webhook, verify_webhook
-from monitoring.channels.addresses import is_allowed
+from monitoring.alerting.channels import (
+    DeliveryError,
+    Email,
+    InvalidSignature,
+    Message,
+    Notice,
+    Webhook,
+    verify_webhook,
+)
+from monitoring.alerting.channels.addresses import is_allowed
 
-from .support.processes import free_port
-from .support.receivers import Hooks, Mails, hooks, mail_server, mail_to, password_is, webhook_to
+from ..support.processes import free_port
+from ..support.receivers import Hooks, Mails, hooks, mail_server, mail_to, password_is, webhook_to
 
 NOW = 1_800_000_000.0
 NOTICE = Notice(
@@ -347,7 +355,7 @@ def test_retry_after_is_a_number_or_a_date(receiver: Hooks, value: str, seconds:
 
 def test_a_receiver_that_does_not_answer_is_tried_again(receiver: Hooks, monkeypatch: pytest.MonkeyPatch) -> None:
     """A wait without an answer ends."""
-    monkeypatch.setattr("monitoring.channels.webhook.TIMEOUT_SECONDS", 0.05)
+    monkeypatch.setattr("monitoring.alerting.channels.webhook.TIMEOUT_SECONDS", 0.05)
     receiver.hold = threading.Event()
     with pytest.raises(DeliveryError, match="TimeoutError") as caught:
         webhook_to(receiver).send(MESSAGE)

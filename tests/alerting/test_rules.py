@@ -7,9 +7,9 @@ from typing import Any, get_args
 
 import pytest
 
-from monitoring.alert_rules import QUERIES, Rule, Sample, default_rules, merged_rules, missing_data
-from monitoring.alert_states import level_of
-from monitoring.alert_words import Unit, ordinal, readable, readable_seconds
+from monitoring.alerting.rules import QUERIES, Rule, Sample, default_rules, merged_rules, missing_data
+from monitoring.alerting.states import level_of
+from monitoring.alerting.words import Unit, ordinal, readable, readable_seconds
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,10 @@ from typing import Final
 import orjson
 from sqlalchemy import Connection
 
-from .alert_rules import QUERIES, Rule
+from ..store import alerts as table
+from ..store.alert_records import Episode, NoticeKind, Notification, ordered_id
 from .channels import Channel, Notice
-from .store import alerts as table
-from .store.alert_records import Episode, NoticeKind, Notification, ordered_id
+from .rules import QUERIES, Rule
 
 _DAY_SECONDS: Final = 86_400.0
 

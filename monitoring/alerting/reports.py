@@ -9,11 +9,11 @@ from typing import Literal
 
 from sqlalchemy import Connection
 
-from .alert_rules import Rule, Sample, Severity
+from ..store import alerts as table
+from ..store.alert_records import AlertEvent, Attempt, Episode, EpisodeState, NoticeKind, NoticeStatus, Silence
+from ..store.database import Database
 from .channels import Channel
-from .store import alerts as table
-from .store.alert_records import AlertEvent, Attempt, Episode, EpisodeState, NoticeKind, NoticeStatus, Silence
-from .store.database import Database
+from .rules import Rule, Sample, Severity
 
 RuleState = Literal["ok", "pending", "firing", "no data"]
 ChannelState = Literal["ok", "failing", "broken"]

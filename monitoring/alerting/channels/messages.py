@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from ..alert_words import Unit, moment, one_line, ordinal, readable, readable_seconds
-from ..store.alert_records import NoticeKind
-from ..utils.time import rfc3339
+from ...store.alert_records import NoticeKind
+from ...utils.time import rfc3339
+from ..words import Unit, moment, one_line, ordinal, readable, readable_seconds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

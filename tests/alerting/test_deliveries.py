@@ -13,15 +13,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitoring.channels import Channel, DeliveryError, Message, Notice
+from monitoring.alerting.channels import Channel, DeliveryError, Message, Notice
+from monitoring.alerting.deliveries import LOCK_SECONDS, Deliveries, is_hopeless, wait_seconds
 from monitoring.context import is_muted
-from monitoring.deliveries import LOCK_SECONDS, Deliveries, is_hopeless, wait_seconds
 from monitoring.store import alerts as table
 from monitoring.store.alert_records import Attempt, NoticeKind, Notification, ordered_id
 from monitoring.store.database import Database
 from monitoring.testing import FakeClock
 
-from .support.receivers import Hooks, OwnChannel, hooks, webhook_to
+from ..support.receivers import Hooks, OwnChannel, hooks, webhook_to
 
 
 @dataclass

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitoring.alert_rules import Rule, Sample
-from monitoring.alert_states import GAP_SECONDS, Present, Step, advance, begin, end, level_of
+from monitoring.alerting.rules import Rule, Sample
+from monitoring.alerting.states import GAP_SECONDS, Present, Step, advance, begin, end, level_of
 from monitoring.store.alert_records import Episode, Silence
 
 NOW = 1_800_000_000.0

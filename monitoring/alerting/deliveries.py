@@ -16,11 +16,11 @@ from typing import Final
 import orjson
 from tenacity import RetryCallState, stop_after_attempt, stop_after_delay, wait_random_exponential
 
+from ..context import muted
+from ..store import alerts as table
+from ..store.alert_records import Attempt, NoticeStatus, Notification, Outcome
+from ..store.database import Database
 from .channels import Channel, DeliveryError, Message, Notice
-from .context import muted
-from .store import alerts as table
-from .store.alert_records import Attempt, NoticeStatus, Notification, Outcome
-from .store.database import Database
 
 DIGEST_ABOVE: Final = 5
 """More notices than this for one channel at a time are sent as one message."""

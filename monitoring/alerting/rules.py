@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field, replace
 from typing import Any, Final, Literal, NamedTuple, Protocol, get_args
 
-from .alert_words import Unit, one_line, readable, readable_seconds
+from .words import Unit, one_line, readable, readable_seconds
 
 Severity = Literal["warning", "critical"]
 NoData = Literal["ok", "keep", "alert"]
@@ -290,10 +290,12 @@ def _own_rules() -> tuple[Rule, ...]:
 def merged_rules(own: Iterable[Rule]) -> tuple[Rule, ...]:
     """Return the default rules with an app's own: one of the same name replaces the default.
 
-    Raise ValueError when two of the app's have one name.
+    Raise ValueError for what is no rule, and when two of the app's have one name.
     """
     named: dict[str, Rule] = {}
     for rule in own:
+        if not isinstance(rule, Rule):
+            raise ValueError(f"A rule must be a monitoring.Rule, got {rule!r}.")
         if rule.name in named:
             raise ValueError(f"Two rules are named {rule.name!r}; give one of them another name.")
         named[rule.name] = rule

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Final, Literal
 
-from .utils.time import rfc3339
+from ..utils.time import rfc3339
 
 Unit = Literal["share", "seconds", "usd", "count", "per_second", "state"]
 """What a number measures; a ``state`` is 1 for yes and 0 for no."""

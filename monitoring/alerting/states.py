@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
-from .alert_rules import Rule, Sample
-from .alert_words import moment
-from .store.alert_records import AlertEvent, Episode, NoticeKind, Silence
+from ..store.alert_records import AlertEvent, Episode, NoticeKind, Silence
+from .rules import Rule, Sample
+from .words import moment
 
 GAP_SECONDS: Final = 3600.0
 """After so long without an evaluation nobody knows what happened meanwhile: what was pending starts again."""
