@@ -490,13 +490,13 @@ def test_without_any_price_the_cost_is_unknown(tmp_path: Any, monkeypatch: pytes
 
 
 def test_usage_counts_each_user_once(done: Filled) -> None:
-    """Alice came three times and is one of two users."""
+    """Alice came three times and is one of three users; Carol is known by what was reported of her alone."""
     found = done.get("/usage")
-    assert found["active_users"] == {"day": 2, "week": 2, "month": 2}
+    assert found["active_users"] == {"day": 3, "week": 3, "month": 3}
     series = found["active_series"]
     assert (len(series["t"]), len(series["users"])) == (30, 30)
     assert series["t"][-1] == datetime.now(UTC).date().isoformat()
-    assert (series["users"][-1], sum(series["users"])) == (2, 2)
+    assert (series["users"][-1], sum(series["users"])) == (3, 3)
 
 
 def test_features_and_events_are_counted(done: Filled) -> None:
@@ -504,7 +504,7 @@ def test_features_and_events_are_counted(done: Filled) -> None:
     found = done.get("/usage")
     (feature,) = found["features"]
     today = datetime.now(UTC).date().isoformat()
-    assert feature == {"feature": "search", "uses": 4, "users": 2, "share_of_active": 1.0, "first_used": today}
+    assert feature == {"feature": "search", "uses": 4, "users": 2, "share_of_active": 2 / 3, "first_used": today}
     assert found["events"] == [{"event": "export", "count": 2}]
 
 
