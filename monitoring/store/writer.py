@@ -183,7 +183,8 @@ def to_json(value: Mapping[str, Any]) -> str:
 
 def _is_new(connection: Connection, batch_id: str) -> bool:
     insert = _insert(connection)(schema.batch).values(id=batch_id, at=time.time()).on_conflict_do_nothing()
-    return bool(connection.execute(insert).rowcount)
+    options = {"preserve_rowcount": True}  # of an insert, not every driver tells it unasked
+    return connection.execute(insert, execution_options=options).rowcount > 0
 
 
 def _insert(connection: Connection) -> Any:
