@@ -2,10 +2,11 @@
 thread.
 
 A line comes as bytes, or as something that ``render`` makes one of. Those wait until there are enough of them, and are
-rendered in a row: the app's own code has emptied the processor's caches each time, and a row finds them full.
+rendered in a row: the app's own code has emptied the processor's caches each time, and a row finds them full. The lines
+go into a few blocks of memory that are used again and again: thousands of freed lines would leave a heap full of holes,
+in which the app's own allocations take longer (for Starlette's routing by regular expressions: 2 us a request).
 
-The thread does hardly more than write blocks that are joined already: Python work in a thread costs more under the GIL
-than in place. Whoever writes a line that is due (after a while, when enough bytes wait, at once for an error) hands
+The thread does hardly more than write those blocks: Python work in a thread costs more under the GIL than in place. Whoever writes a line that is due (after a while, when enough bytes wait, at once for an error) hands
 over: it wakes the thread and pauses for a moment, so that the thread gets the GIL. A busy event loop would let go of it
 for microseconds only, and wake the thread in vain each time. The queue is bounded in bytes; lines below error are
 dropped first, and counted.
@@ -21,17 +22,26 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import Callable
+from io import BytesIO
 from time import perf_counter
 from typing import Any, Final
 
 _ROW: Final = 64
-"""Lines that are rendered and joined at once."""
+"""Lines that are rendered at once."""
 
 _LONG: Final = 4 * 1024
-"""Bytes of a line with which a row is joined at once: only joined lines count as waiting."""
+"""Bytes of a line that ends a row: only what is in a block counts as waiting."""
 
-_BLOCK: Final = 512 * 1024
+_BLOCK: Final = 64 * 1024
+"""Bytes from which a block is full."""
+
+_BLOCKS_KEPT: Final = 8
+
+_MUCH: Final = _BLOCKS_KEPT * _BLOCK
 """Bytes that are handed over before their time."""
+
+_PATIENCE_SECONDS: Final = 1.0
+"""Longest wait for another thread's row; a signal handler's own thread may be in the middle of one."""
 
 _ERROR_PAUSE_SECONDS: Final = 0.5
 """Shortest time between two hand-overs for errors: of many the first is written at once, the others that soon."""
@@ -73,6 +83,9 @@ class LogWriter:
 
     def write(self, line: bytes, urgent: bool = False) -> None:
         """Write one line, which ends in a newline. ``urgent`` lines (errors) do not wait and are dropped last."""
+        if not self.queues:
+            self._write_block(line, 1)
+            return
         self.write_later(line, perf_counter(), urgent)
         if len(line) > _LONG:
             self._gather()
@@ -80,24 +93,23 @@ class LogWriter:
     def write_later(self, line: Any, moment: float, urgent: bool = False) -> None:
         """Write what ``render`` makes of ``line``, or ``line`` itself where it is bytes; in order with all others.
 
-        ``moment`` is the present reading of ``perf_counter``.
+        ``moment`` is the present reading of ``perf_counter``. The first such line begins the queue: it is a request's.
         """
-        if not self.queues:
-            self._write_block(self._rendered(line), 1)
+        if not self.queues and not self.start_queue():
+            self._write_block(self.render(line), 1)
             return
-        waiting = self._taken - self._written
-        if waiting > self._queue_bytes and not (urgent and waiting < 2 * self._queue_bytes):
+        if self._is_full and not self._has_room(urgent):
             self._on_dropped("queue_full", 1)
             return
         lines = self._lines
         lines.append(line)
         if len(lines) >= _ROW:
             self._gather()
-        if moment >= self._due or waiting > _BLOCK or (urgent and moment >= self._errors_due):
+        if moment >= self._due or (urgent and moment >= self._errors_due):
             self._hand_over(moment)
 
-    def start_queue(self) -> None:
-        """Begin to queue: called when this process serves its first request, never in a master that only preloads."""
+    def start_queue(self) -> bool:
+        """Begin to queue, unless the writer is closed; say whether lines are queued now."""
         with self._lock:
             if self._thread is None and not self._closed:
                 thread = threading.Thread(target=self._run, name="monitoring-log-writer", daemon=True)
@@ -105,6 +117,7 @@ class LogWriter:
                 thread.start()
                 atexit.register(self.flush)
                 _flush_at_end_of_multiprocessing_child(self.flush)
+            return self.queues
 
     def stop_queue(self) -> None:
         """Write everything that waits, and later lines directly until the next request."""
@@ -129,13 +142,17 @@ class LogWriter:
 
     def _start_afresh(self) -> None:
         self._lines: deque[Any] = deque()
-        self._blocks: deque[tuple[bytes, int]] = deque()
+        self._block = _new_block()
+        self._lines_in_block = 0
+        self._blocks: deque[tuple[BytesIO, int]] = deque()
+        self._blocks_kept: list[BytesIO] = []
         self._taken = 0
         self._written = 0
+        self._is_full = False
         self._due = self._errors_due = 0.0
         self._thread: threading.Thread | None = None
         self.queues = self._closed = False
-        self._gathering = threading.RLock()
+        self._gathering = threading.Lock()
         self._lock = threading.Lock()
         self._wake = threading.Lock()
         self._done = threading.Lock()
@@ -145,7 +162,7 @@ class LogWriter:
     def _hand_over(self, moment: float) -> None:
         self._due = moment + self._flush_seconds
         self._errors_due = moment + min(self._flush_seconds, _ERROR_PAUSE_SECONDS)
-        self._gather()
+        self._gather(closing=True)
         self._done.acquire(blocking=False)
         _release(self._wake)
         self._done.acquire(timeout=_HAND_OVER_SECONDS)
@@ -154,46 +171,64 @@ class LogWriter:
         while self.queues:
             # Under traffic the lines themselves bring a wake-up in time; this one is for the last before a silence.
             self._wake.acquire(timeout=2 * self._flush_seconds)
-            if self._blocks or self._lines:
+            if self._blocks or self._lines or self._lines_in_block:
                 self.flush()
             _release(self._done)
 
-    def _gather(self, wait: bool = False) -> None:
-        """Join the lines that wait into a block; one thread does it at a time, so that they keep their order."""
-        if not self._gathering.acquire(blocking=wait):
+    def _gather(self, *, closing: bool = False, patience: float = 0.0) -> None:
+        """Render what waits into the block; one thread does it at a time, so that lines keep their order."""
+        if not self._gathering.acquire(timeout=patience):
             return
         try:
-            lines = self._lines
-            taken = [lines.popleft() for _ in range(len(lines))]
-            if taken:
-                block = self._join(taken)
-                self._taken += len(block)
-                self._blocks.append((block, len(taken)))
+            self._fill_block()
+            if closing or self._block.tell() >= _BLOCK:
+                self._close_block()
         finally:
             self._gathering.release()
 
-    def _join(self, lines: list[Any]) -> bytes:
-        render = self.render
-        try:
-            return b"".join([line if type(line) is bytes else render(line) for line in lines])
-        except Exception:
-            return b"".join(map(self._rendered, lines))
+    def _fill_block(self) -> None:
+        lines, render, write = self._lines, self.render, self._block.write
+        before, count = self._block.tell(), len(lines)
+        for _ in range(count):
+            line = lines.popleft()
+            try:
+                write(line if type(line) is bytes else render(line))
+            except Exception:
+                self._on_dropped("not_rendered", 1)
+        self._lines_in_block += count
+        self._taken += self._block.tell() - before
+        self._measure()
 
-    def _rendered(self, line: Any) -> bytes:
-        try:
-            return line if type(line) is bytes else self.render(line)
-        except Exception:
-            self._on_dropped("not_rendered", 1)
-            return b""
+    def _close_block(self) -> None:
+        if self._lines_in_block:
+            self._blocks.append((self._block, self._lines_in_block))
+            self._block = self._blocks_kept.pop() if self._blocks_kept else _new_block()
+            self._lines_in_block = 0
 
     def _drain(self) -> None:
-        self._gather(wait=True)
+        self._gather(closing=True, patience=_PATIENCE_SECONDS)
         while self._blocks:
             block, lines = self._blocks.popleft()
-            self._write_block(block, lines)
-            self._written += len(block)
+            size = block.tell()
+            with block.getbuffer() as buffer, buffer[:size] as filled:
+                self._write_block(filled, lines)
+            self._written += size
+            if len(self._blocks_kept) < _BLOCKS_KEPT:
+                block.seek(0)
+                self._blocks_kept.append(block)
+        self._measure()
 
-    def _write_block(self, block: bytes, lines: int) -> None:
+    def _measure(self) -> None:
+        waiting = self._taken - self._written
+        self._is_full = waiting > self._queue_bytes
+        if waiting > _MUCH:
+            self._due = 0.0
+
+    def _has_room(self, urgent: bool) -> bool:
+        waiting = self._taken - self._written
+        return waiting <= self._queue_bytes or (urgent and waiting < 2 * self._queue_bytes)
+
+    def _write_block(self, block: bytes | memoryview, lines: int) -> None:
         try:
             if self._fd is None:
                 self._fd = _open(self.destination)
@@ -216,6 +251,12 @@ class LogWriter:
 
 
 _writers: weakref.WeakSet[LogWriter] = weakref.WeakSet()
+
+
+def _new_block() -> BytesIO:
+    block = BytesIO(bytes(_BLOCK + _LONG))
+    block.seek(0)
+    return block
 
 
 def _open(destination: str) -> int:

@@ -80,7 +80,8 @@ class Observation:
 class RequestRecord(Observation):
     """The observation of one request: the middleware makes it at the start, and everything inside adds to it.
 
-    Attributes that were not set have their class default: making a record costs only what is known at its start.
+    Attributes that were not set have their class default: making a record costs only what is known at its start. Those
+    that every request reads are set by ``Edge.begin``: to set one and read it costs half of reading a default.
     """
 
     kind = "request"
@@ -101,9 +102,12 @@ class RequestRecord(Observation):
     """The route's template; known at the end, or earlier where a framework's seam tells it."""
     status: int = 0
     bytes_sent: int = 0
+    declared_bytes: int = 0
+    """Length of the response by its own word, where the server can send a file by itself."""
     started: float
     """Monotonic clock at the start, seconds."""
     first_byte_seconds: float = 0.0
+    """To the first piece of the body, where it was streamed."""
     streamed: bool = False
     """Whether the body went out in more than one piece."""
     noted: bool = False

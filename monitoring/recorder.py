@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 from .context import is_muted
-from .observation import KINDS, Kind, Observation
+from .observation import KINDS, Kind, Observation, RequestRecord
 
 Fold = Callable[[Any], None]
 """Takes an ``Observation``; that of the kind ``request`` is a ``RequestRecord``."""
@@ -38,6 +38,7 @@ class Recorder:
         self._on_failure = on_failure or self._log_first
         self._count_failure = count_failure
         self._folds: dict[Kind, tuple[Fold, ...]] = {kind: () for kind in KINDS}
+        self._request_folds: tuple[Fold, ...] = ()
         for sink in sinks:
             self.add(sink)
 
@@ -45,6 +46,7 @@ class Recorder:
         """Hand observations to one more sink from now on."""
         for kind, fold in sink.folds().items():
             self._folds[kind] = (*self._folds[kind], fold)
+        self._request_folds = self._folds["request"]
 
     def record(self, observation: Observation) -> None:
         """Fold one observation into every sink that wants it, unless the context is muted."""
@@ -53,6 +55,16 @@ class Recorder:
         for fold in self._folds[observation.kind]:
             try:
                 fold(observation)
+            except Exception as error:
+                self.failed(getattr(fold, "__qualname__", repr(fold)), error)
+
+    def record_request(self, request: RequestRecord) -> None:
+        """Do the same with a request: its kind need not be asked for."""
+        if is_muted():
+            return
+        for fold in self._request_folds:
+            try:
+                fold(request)
             except Exception as error:
                 self.failed(getattr(fold, "__qualname__", repr(fold)), error)
 
@@ -79,4 +91,7 @@ class NullRecorder(Recorder):
     """Records nothing: what everything reports to before ``configure``."""
 
     def record(self, observation: Observation) -> None:
+        """Do nothing."""
+
+    def record_request(self, request: RequestRecord) -> None:
         """Do nothing."""

@@ -42,6 +42,7 @@ class RequestLog:
         self._writer.render = self._render
         self._service = _quoted(lines.service)
         self._written = {outcome: level for outcome, level in _LEVEL_OF.items() if LEVELS[level] >= lines.level}
+        self._writes_ok = "ok" in self._written
         self._texts: dict[tuple[str, str, int, str], str] = {}
 
     def folds(self) -> Mapping[Kind, Fold]:
@@ -49,20 +50,20 @@ class RequestLog:
         return {"request": self._write_request, "websocket": self._write_other, "background": self._write_other}
 
     def _write_request(self, record: RequestRecord) -> None:
-        writer = self._writer
-        if not writer.queues:
-            writer.start_queue()
-        exception = record.exception
-        if exception is not None and "server_error" in self._written:
-            self._lines.emit("error", "monitoring.error", "unhandled exception", _place(record), exception)
+        if record.noted or record.called or record.outcome != "ok":
+            self._write_unusual(record)
+        elif self._writes_ok:
+            self._writer.write_later(record, record.started + record.duration_seconds)
+
+    def _write_unusual(self, record: RequestRecord) -> None:
+        """Write a request that has more to say: what there is now, because its work in the background may go on."""
+        if record.exception is not None and "server_error" in self._written:
+            place = {"method": record.method, "route": record.route}
+            self._lines.emit("error", "monitoring.error", "unhandled exception", place, record.exception)
         level = self._written.get(record.outcome)
-        if level is None:
-            return
-        if record.called or record.noted or record.streamed or exception is not None or record.route == UNMATCHED:
-            line: RequestRecord | tuple[RequestRecord, str] = (record, _rest(record))
-        else:
-            line = record
-        writer.write_later(line, record.started + record.duration_seconds, level == "error")
+        if level is not None:
+            ended = record.started + record.duration_seconds
+            self._writer.write_later((record, _rest(record)), ended, level == "error")
 
     def _render(self, line: RequestRecord | tuple[RequestRecord, str]) -> bytes:
         """Return a request's line: of its record, and of what else there was to say when it ended.
@@ -100,10 +101,6 @@ class RequestLog:
         level = self._written.get(observation.outcome)
         if level is not None:
             self._lines.emit(level, "monitoring.request", observation.kind, fields, observation.exception)
-
-
-def _place(record: RequestRecord) -> dict[str, str]:
-    return {"method": record.method, "route": record.route}
 
 
 def _rest(record: RequestRecord) -> str:

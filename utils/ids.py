@@ -27,7 +27,7 @@ _KNOWN_FLAGS: Final = 0x03
 _random = Random()
 """The pack's own: an app that seeds ``random`` neither repeats our IDs nor finds its numbers changed by them."""
 
-_POOL: Final = 64
+_POOL: Final = 16
 """Random parts that are made at once: in a row each takes a third of the time of one alone."""
 _random_parts: list[tuple[str, str]] = []
 _second = ("", 0.0)

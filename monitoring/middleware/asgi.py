@@ -11,9 +11,20 @@ from asgiref.compatibility import guarantee_single_callable
 
 from ..context import current_record
 from ..observation import UNMATCHED, Observation, RequestRecord, outcome_of_status
-from .edge import CLIENT_CLOSED, RECORD_KEY, ASGIApp, Edge, HasEdge, current_edge, is_client_gone, is_marked, mark
+from .edge import (
+    CLIENT_CLOSED,
+    RECORD_KEY,
+    ASGIApp,
+    Edge,
+    HasEdge,
+    OwnApp,
+    attach,
+    current_edge,
+    is_client_gone,
+    is_marked,
+    mark,
+)
 from .inbound import InvalidRequestId, add_repeated
-from .methods import METHODS, OTHER_METHOD
 from .routes import RouteTemplates
 
 Message = MutableMapping[str, Any]
@@ -37,71 +48,26 @@ class MonitoringMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
-        edge = current_edge() if self._monitoring is None else self._monitoring.edge
-        kind = scope["type"]
-        if edge is None or RECORD_KEY in scope or (kind != "http" and kind != "websocket"):
-            if edge is not None and kind == "lifespan":
-                send = _ending(edge, send)
-            await self.app(scope, receive, send)
-            return
-        path, root_path = scope["path"], scope.get("root_path")
-        if root_path:
-            path = path.removeprefix(root_path)
-        if path.startswith(edge.prefixes):
-            own = edge.own_app(path)
+        monitoring = self._monitoring
+        edge = current_edge() if monitoring is None else monitoring.edge
+        if edge is None or scope["type"] != "http" or RECORD_KEY in scope:
+            return await self._serve_other(edge, scope, receive, send)
+        path = scope["path"]
+        if scope.get("root_path") or path.startswith(edge.prefixes):
+            own = _own_app(edge, scope)
             if own is not None:
-                await own[1].asgi(_below(scope, own[0]), receive, send)
-                return
+                return await own[1].asgi(_below(scope, own[0]), receive, send)
         try:
-            record = _begin(edge, scope)
+            record = _begin(edge, scope, path)
         except InvalidRequestId as refusal:
             return await _refuse(edge, scope, receive, send, str(refusal))
         except Exception as error:
             edge.recorder.failed("MonitoringMiddleware", error)
-            await self.app(scope, receive, send)
-            return
-        if kind == "http":
-            await self._serve(edge, record, scope, receive, send)
-        else:
-            await self._serve_websocket(edge, record, scope, receive, send)
-
-    async def _serve(self, edge: Edge, record: RequestRecord, scope: Scope, receive: Receive, send: Send) -> None:
-        started_with: Message = {}
-        routes_of = self._routes.of
-
-        def observed_send(message: Message) -> Awaitable[None]:
-            nonlocal started_with
-            try:
-                kind = message["type"]
-                if kind == "http.response.body":
-                    record.bytes_sent += len(message.get("body", b""))
-                    if message.get("more_body"):
-                        record.streamed = True
-                    elif record.status:
-                        edge.finish(record, record.route or routes_of(scope))
-                elif kind == "http.response.start":
-                    record.status = message["status"]
-                    message = started_with = _with_request_id(message, edge, record)
-                    record.first_byte_seconds = perf_counter() - record.started
-                elif kind in ("http.response.pathsend", "http.response.zerocopysend"):
-                    record.bytes_sent += _content_length(started_with)
-                    if not message.get("more_body"):
-                        edge.finish(record, record.route or routes_of(scope))
-            except Exception as error:
-                edge.recorder.failed("MonitoringMiddleware.send", error)
-                if _is_last(message):
-                    edge.finish(record, "")
-            return send(message)
-
-        async def observed_receive() -> Message:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                record.disconnected = True
-            return message
-
+            return await self.app(scope, receive, send)
+        observed_send = _observe_send(edge, record, self._routes.of, scope, send)
         token = current_record.set(record)
         try:
-            await self.app(scope, observed_receive, observed_send)
+            await self.app(scope, _observe_receive(record, receive), observed_send)
             if not record.finished:
                 outcome = "client_disconnected" if record.disconnected else "aborted"
                 self._end_early(edge, record, scope, outcome)
@@ -110,6 +76,27 @@ class MonitoringMiddleware:
             raise
         finally:
             current_record.reset(token)
+
+    async def _serve_other(self, edge: Edge | None, scope: Scope, receive: Receive, send: Send) -> None:
+        if edge is None or RECORD_KEY in scope or scope["type"] not in ("websocket", "lifespan"):
+            await self.app(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            await self.app(scope, receive, _ending(edge, send))
+        else:
+            await self._begin_websocket(edge, scope, receive, send)
+
+    async def _begin_websocket(self, edge: Edge, scope: Scope, receive: Receive, send: Send) -> None:
+        own = _own_app(edge, scope)
+        if own is not None:
+            return await own[1].asgi(_below(scope, own[0]), receive, send)
+        try:
+            record = _begin(edge, scope, scope["path"])
+        except InvalidRequestId as refusal:
+            return await _refuse(edge, scope, receive, send, str(refusal))
+        except Exception as error:
+            edge.recorder.failed("MonitoringMiddleware", error)
+            return await self.app(scope, receive, send)
+        await self._serve_websocket(edge, record, scope, receive, send)
 
     async def _end_with(
         self, error: BaseException, edge: Edge, record: RequestRecord, scope: Scope, send: Send
@@ -123,8 +110,7 @@ class MonitoringMiddleware:
         elif is_client_gone(error):
             self._end_early(edge, record, scope, "client_disconnected")
         else:
-            record.exception = error
-            mark(error, record)
+            attach(error, record)
             if record.status:
                 edge.finish(record, self._route(edge, record, scope), "error_after_start")
                 return
@@ -140,7 +126,7 @@ class MonitoringMiddleware:
 
     def _route(self, edge: Edge, record: RequestRecord, scope: Scope) -> str:
         try:
-            return record.route or self._routes.of(scope)
+            return self._routes.of(scope)
         except Exception as error:
             edge.recorder.failed("RouteTemplates", error)
             return ""
@@ -169,15 +155,14 @@ class MonitoringMiddleware:
                 outcome = "client_disconnected"
             elif isinstance(error, Exception):
                 outcome = "server_error"
-                record.exception = error
-                mark(error, record)
+                attach(error, record)
             else:
                 outcome = "cancelled"
             raise
         finally:
             current_record.reset(token)
             record.finished = True
-            record.route = self._route(edge, record, scope) or UNMATCHED
+            record.route = self._route(edge, record, scope) or record.route or UNMATCHED
             outcome = outcome or outcome_of_status(record.status)
             duration = perf_counter() - record.started
             edge.recorder.record(Observation("websocket", record.route, outcome, duration, record, record.exception))
@@ -195,42 +180,103 @@ def _ending(edge: Edge, send: Send) -> Send:
     return observed_send
 
 
-def _begin(edge: Edge, scope: Scope) -> RequestRecord:
-    policy = edge.policy
-    wanted = policy.asgi_names
+def _own_app(edge: Edge, scope: Scope) -> tuple[str, OwnApp] | None:
+    path: str = scope["path"].removeprefix(scope.get("root_path", ""))
+    return edge.own_app(path) if path.startswith(edge.prefixes) else None
+
+
+def _begin(edge: Edge, scope: Scope, path: str) -> RequestRecord:
+    wanted = edge.policy.asgi_names
     headers: dict[str, str] | None = None
     for name, value in scope["headers"]:
         if name in wanted:
-            known = wanted[name]
-            if headers is None:
-                headers = {known: value.decode("latin-1")}
-            elif known in headers:
-                add_repeated(headers, known, value.decode("latin-1"))
-            else:
-                headers[known] = value.decode("latin-1")
-    client = scope.get("client")
-    record = policy.new_record(headers, client[0] if client else None)
-    record.method = METHODS.get(scope.get("method", "GET"), OTHER_METHOD)
-    record.path = scope["path"]
-    record.started = perf_counter()
+            headers = _add_header(headers, wanted[name], value)
+    record = edge.begin(scope.get("method", "GET"), path)
+    if headers is not None:
+        client = scope.get("client")
+        edge.policy.take_over(record, headers, client[0] if client else None)
     state = scope.get("state")
     if state is None:
         state = scope["state"] = {}
     state["request_id"] = record.request_id
     scope[RECORD_KEY] = record
     if scope["type"] == "http":
-        try:
-            edge.active[record.method][0] += 1.0
-        except Exception as error:
-            edge.recorder.failed("active requests", error)
+        edge.count_active(record, 1.0)
     return record
+
+
+def _add_header(headers: dict[str, str] | None, name: str, value: bytes) -> dict[str, str]:
+    if headers is None:
+        return {name: value.decode("latin-1")}
+    if name in headers:
+        add_repeated(headers, name, value.decode("latin-1"))
+    else:
+        headers[name] = value.decode("latin-1")
+    return headers
+
+
+def _observe_receive(record: RequestRecord, receive: Receive) -> Receive:
+    """Return ``receive``, which notes on ``record`` that the client left."""
+
+    async def observed_receive(receive: Receive = receive, record: RequestRecord = record) -> Message:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            record.disconnected = True
+        return message
+
+    return observed_receive
+
+
+def _observe_send(
+    edge: Edge, record: RequestRecord, routes_of: Callable[[Scope], str], scope: Scope, send: Send
+) -> Send:
+    """Return ``send``, which notes on ``record`` what is sent, and reports the request before its last byte goes out.
+
+    What it needs are defaults, not a closure: six cells to make and free cost as much as the rest of it. It is no
+    coroutine either, and returns the server's own.
+    """
+
+    def observed_send(
+        message: Message,
+        edge: Edge = edge,
+        record: RequestRecord = record,
+        routes_of: Callable[[Scope], str] = routes_of,
+        scope: Scope = scope,
+        send: Send = send,
+    ) -> Awaitable[None]:
+        try:
+            kind = message["type"]
+            if kind == "http.response.start":
+                record.status = message["status"]
+                if "extensions" in scope:  # the server may send a file by itself
+                    record.declared_bytes = _content_length(message)
+                message = _with_request_id(message, edge, record)
+            elif kind == "http.response.body":
+                record.bytes_sent += len(message.get("body", b""))
+                if message.get("more_body"):
+                    if not record.streamed:
+                        record.streamed = record.noted = True
+                        record.first_byte_seconds = perf_counter() - record.started
+                elif record.status:
+                    edge.finish(record, routes_of(scope))
+            elif kind in ("http.response.pathsend", "http.response.zerocopysend"):
+                record.bytes_sent += record.declared_bytes
+                if not message.get("more_body"):
+                    edge.finish(record, routes_of(scope))
+        except Exception as error:
+            edge.recorder.failed("MonitoringMiddleware.send", error)
+            if _is_last(message):
+                edge.finish(record, "")
+        return send(message)
+
+    return observed_send
 
 
 def _with_request_id(message: Message, edge: Edge, record: RequestRecord) -> Message:
     name = edge.request_id_header_bytes
-    headers = list(message.get("headers", ()))
+    headers = [*message.get("headers", ())]
     for pair in headers:
-        if len(pair[0]) == len(name) and pair[0].lower() == name:  # the app's own is replaced, not joined
+        if pair[0].lower() == name:  # the app's own is replaced, not joined
             headers = [pair for pair in headers if pair[0].lower() != name]
             break
     headers.append((name, record.request_id.encode()))
@@ -245,15 +291,12 @@ def _below(scope: Scope, prefix: str) -> Scope:
 
 
 async def _refuse(edge: Edge, scope: Scope, receive: Receive, send: Send, reason: str) -> None:
-    record = edge.policy.new_record(None, None)
-    record.method = METHODS.get(scope.get("method", "GET"), OTHER_METHOD)
-    record.path = scope["path"]
-    record.started = perf_counter()
-    record.status = 400
     if scope["type"] == "websocket":
         await receive()
         return await send({"type": "websocket.close", "code": 1008, "reason": reason})
-    edge.active[record.method][0] += 1.0
+    record = edge.begin(scope.get("method", "GET"), scope["path"])
+    record.status = 400
+    edge.count_active(record, 1.0)
     edge.finish(record, "")
     pair = (edge.request_id_header_bytes, record.request_id.encode())
     await _send_plain(send, 400, reason, pair)

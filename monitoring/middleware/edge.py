@@ -10,7 +10,9 @@ from typing import Any, Protocol
 
 from ..observation import UNMATCHED, Observation, RequestRecord, outcome_of_status
 from ..recorder import Recorder
+from ..utils.ids import new_ids
 from .inbound import InboundPolicy
+from .methods import METHODS, OTHER_METHOD
 
 ASGIApp = Callable[[Any, Any, Any], Any]
 WSGIApp = Callable[[Any, Any], Any]
@@ -76,29 +78,49 @@ class Edge:
         self._own_apps.pop(prefix, None)
         self.prefixes = tuple(self._own_apps)
 
+    def begin(self, method: str, path: str) -> RequestRecord:
+        """Return the record of a request that begins now, with fresh IDs."""
+        record = RequestRecord()
+        record.started = moment = perf_counter()
+        record.method = METHODS.get(method, OTHER_METHOD)
+        record.path = path
+        record.request_id, record.span_id = new_ids(moment)
+        record.trace_id = record.request_id
+        record.bytes_sent = 0
+        record.noted = record.called = record.finished = False
+        record.exception = record.calls = None
+        return record
+
+    def count_active(self, record: RequestRecord, change: float) -> None:
+        """Raise or lower the number of requests in flight."""
+        try:
+            self.active[record.method][0] += change
+        except Exception as error:
+            self.recorder.failed("active requests", error)
+
     def finish(self, record: RequestRecord, route: str, outcome: str = "") -> None:
         """Report a request that has ended; only the first report counts.
 
-        ``outcome`` is by default that of the status.
+        ``route`` is by default what the record has, ``outcome`` that of the status.
         """
         if record.finished:
             return
-        record.duration_seconds = perf_counter() - record.started
         record.finished = True
-        record.route = route or UNMATCHED
+        record.duration_seconds = perf_counter() - record.started
+        if route:
+            record.route = route
+        elif not record.route:
+            record.route = UNMATCHED
+            record.noted = True
         if record.method == "HEAD":
             record.bytes_sent = 0
         if not outcome:
-            outcome = "ok" if record.status < 400 else outcome_of_status(record.status)
-            if outcome == "server_error":
-                outcome = _outcome_of_handled_exception(record)
+            outcome = "ok" if record.status < 400 else _outcome_of_failure(record)
         record.outcome = outcome
-        try:
-            self.active[record.method][0] -= 1.0
-        except Exception as error:
-            self.recorder.failed("active requests", error)
-        self.recorder.record(record)
-        record.exception = None  # its frames hold the record: as a cycle both would be the garbage collector's
+        self.count_active(record, -1.0)
+        self.recorder.record_request(record)
+        if record.exception is not None:  # its frames hold the record: as a cycle both would be the garbage collector's
+            record.exception = None
 
     def report_background(self, record: RequestRecord, error: BaseException) -> None:
         """Report work that failed after its response was complete."""
@@ -106,17 +128,22 @@ class Edge:
         self.recorder.record(Observation("background", record.route, "background_error", duration, record, error))
 
 
-def _outcome_of_handled_exception(record: RequestRecord) -> str:
-    """Attach the exception being handled now: an error handler sends its response from within ``except``."""
+def _outcome_of_failure(record: RequestRecord) -> str:
+    """Return the outcome of a status from 400 on.
+
+    With it goes the exception that is being handled now: an error handler sends its response from within ``except``.
+    """
+    outcome = outcome_of_status(record.status)
+    if outcome == "client_error":
+        return outcome
     error = record.exception or sys.exc_info()[1]
     if error is None:
-        return "server_error"
+        return outcome
     if is_client_gone(error):
         record.status = CLIENT_CLOSED
         return "client_disconnected"
-    record.exception = error
-    mark(error, record)
-    return "server_error"
+    attach(error, record)
+    return outcome
 
 
 def is_client_gone(error: BaseException) -> bool:
@@ -145,6 +172,13 @@ def set_current_edge(edge: Edge | None) -> None:
     """Make this edge the one of middlewares that were given no Monitoring."""
     global _current
     _current = edge
+
+
+def attach(exception: BaseException, record: RequestRecord) -> None:
+    """Note on a request that an exception ended it, and on the exception in which request it happened."""
+    record.exception = exception
+    record.noted = True
+    mark(exception, record)
 
 
 def mark(exception: BaseException, record: RequestRecord) -> None:

@@ -16,7 +16,6 @@ from ..utils.ids import (
     clipped,
     inbound_id,
     is_request_id,
-    new_ids,
     parse_traceparent,
     sendable_tracestate,
 )
@@ -58,35 +57,31 @@ class InboundPolicy:
             if network not in ("*", "unix")
         ]
         self._trusts_some = self._trust_unix or bool(self._networks)
-        self._peers: dict[str, bool] = {}
+        self._peers: dict[str | None, bool] = {}
         self._invalid = 0
         self._warn_at = 0.0
 
-    def new_record(self, headers: Mapping[str, str] | None, peer: str | None) -> RequestRecord:
-        """Return a record with its IDs. ``headers`` are those the policy reads, the first of each name.
+    def take_over(self, record: RequestRecord, headers: Mapping[str, str], peer: str | None) -> None:
+        """Put on ``record`` what the caller may decide about its IDs, and note what it may not.
 
-        Raise InvalidRequestId when the policy is to reject.
+        ``headers`` are those the policy reads, the first of each name. Raise InvalidRequestId when the policy is to
+        reject.
         """
-        record = RequestRecord()
-        record.request_id, record.span_id = new_ids()
-        record.trace_id = record.request_id
-        if headers:
-            if "traceparent" in headers:
-                self._continue_trace(record, headers)
-            for source in self.sources:
-                value = headers.get(source)
-                if value:
-                    if source in CARRIERS and not (value := inbound_id(source, value)):
-                        continue
-                    if is_request_id(value) is None:
-                        self._replace(record, source, value)
-                    elif self._trust_all or (self._trusts_some and self._trusts(peer)):
-                        record.request_id = value
-                    else:
-                        record.client_request_id = value[:CLIENT_ID_LIMIT]
-                        record.noted = True
-                    break
-        return record
+        if "traceparent" in headers:
+            self._continue_trace(record, headers)
+        for source in self.sources:
+            value = headers.get(source)
+            if value:
+                if source in CARRIERS and not (value := inbound_id(source, value)):
+                    continue
+                if is_request_id(value) is None:
+                    self._replace(record, source, value)
+                elif self._trust_all or self._peers.get(peer) or (self._trusts_some and self._trusts(peer)):
+                    record.request_id = value
+                else:
+                    record.client_request_id = value[:CLIENT_ID_LIMIT]
+                    record.noted = True
+                break
 
     def _continue_trace(self, record: RequestRecord, headers: Mapping[str, str]) -> None:
         parent = parse_traceparent(headers["traceparent"])

@@ -12,9 +12,8 @@ from typing import Any
 
 from ..context import current_record, reset
 from ..observation import RequestRecord
-from .edge import RECORD_KEY, Edge, HasEdge, WSGIApp, current_edge, is_marked, mark
+from .edge import RECORD_KEY, Edge, HasEdge, WSGIApp, current_edge, attach, is_marked, mark
 from .inbound import InvalidRequestId
-from .methods import METHODS, OTHER_METHOD
 
 Environ = MutableMapping[str, Any]
 StartResponse = Callable[..., Callable[[bytes], object]]
@@ -89,7 +88,6 @@ class _Response:
         record, name = self._record, self._edge.request_id_header
         try:
             record.status = int(status[:3])
-            record.first_byte_seconds = perf_counter() - record.started
             record.route = record.route or _werkzeug_route(self._environ)
             kept = []
             for pair in headers:
@@ -142,8 +140,10 @@ class _Response:
             raise
         finally:
             reset(current_record, token)
-        if record.bytes_sent:
-            record.streamed = True
+        if not record.bytes_sent:
+            record.first_byte_seconds = perf_counter() - record.started
+        elif not record.streamed:
+            record.streamed = record.noted = True
         record.bytes_sent += len(chunk)
         if record.bytes_sent == self._length:
             self._finish()
@@ -176,8 +176,7 @@ class _Response:
         if isinstance(error, GeneratorExit) or (isinstance(error, SystemExit) and not error.code):
             self._finish("aborted")
             return
-        record.exception = error
-        mark(error, record)
+        attach(error, record)
         started = bool(record.status)
         record.status = record.status or 500
         self._finish("error_after_start" if started else "server_error")
@@ -210,25 +209,18 @@ def _begin(edge: Edge, environ: Environ) -> RequestRecord:
             if headers is None:
                 headers = {}
             headers[name] = environ[key]
-    record = edge.policy.new_record(headers, environ.get("REMOTE_ADDR"))
-    record.method = METHODS.get(environ.get("REQUEST_METHOD", "GET"), OTHER_METHOD)
-    record.path = environ.get("PATH_INFO", "")
-    record.started = perf_counter()
-    try:
-        edge.active[record.method][0] += 1.0
-    except Exception as error:
-        edge.recorder.failed("active requests", error)
+    record = edge.begin(environ.get("REQUEST_METHOD", "GET"), environ.get("PATH_INFO", ""))
+    if headers is not None:
+        edge.policy.take_over(record, headers, environ.get("REMOTE_ADDR"))
+    edge.count_active(record, 1.0)
     environ["monitoring.request_id"] = record.request_id
     environ[RECORD_KEY] = record
     return record
 
 
 def _refuse(edge: Edge, environ: Environ, start_response: StartResponse, reason: str) -> Iterable[bytes]:
-    record = edge.policy.new_record(None, None)
-    record.method = METHODS.get(environ.get("REQUEST_METHOD", "GET"), OTHER_METHOD)
-    record.path = environ.get("PATH_INFO", "")
-    record.started = perf_counter()
-    edge.active[record.method][0] += 1.0
+    record = edge.begin(environ.get("REQUEST_METHOD", "GET"), environ.get("PATH_INFO", ""))
+    edge.count_active(record, 1.0)
     response = _Response(edge, record, environ, start_response)
     body = reason.encode()
     response.start(

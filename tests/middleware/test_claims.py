@@ -777,7 +777,7 @@ def test_a_broken_policy_changes_no_response(
 ) -> None:
     """A request whose IDs cannot be made is served without them, and the failure is counted."""
     assert unguarded.edge is not None
-    monkeypatch.setattr(unguarded.edge.policy, "new_record", _fail)
+    monkeypatch.setattr(unguarded.edge.policy, "take_over", _fail)
     answer = twin.ask(twin.wrap(twin.app(Reply)), headers=[("x-request-id", "given")])
     assert (answer.status, answer.body, answer.error) == (200, b"hello", None)
     assert sum(unguarded.recorder.failures.values()) == 1
@@ -831,7 +831,7 @@ def test_in_tests_a_broken_policy_is_not_hidden(
 ) -> None:
     """Under ``testing.use`` the failure is raised, not logged away."""
     assert monitoring.edge is not None
-    monkeypatch.setattr(monitoring.edge.policy, "new_record", _fail)
+    monkeypatch.setattr(monitoring.edge.policy, "take_over", _fail)
     answer = twin.ask(twin.wrap(twin.app(Reply)))
     assert isinstance(answer.error, AssertionError)
 
