@@ -21,7 +21,7 @@ import sys
 import threading
 import weakref
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from io import BytesIO
 from time import perf_counter
 from typing import Any, Final
@@ -29,7 +29,7 @@ from typing import Any, Final
 _ROW: Final = 64
 """Lines that are rendered at once."""
 
-_LONG: Final = 4 * 1024
+_LONG: Final = 480
 """Bytes of a line that ends a row: only what is in a block counts as waiting."""
 
 _BLOCK: Final = 64 * 1024
@@ -50,11 +50,13 @@ _HAND_OVER_SECONDS: Final = 0.001
 """Longest pause of a hand-over. A block in the page cache takes a tenth of it; a stalled disk costs no more."""
 
 OnDropped = Callable[[str, int], None]
-Render = Callable[[Any], bytes]
+Render = Callable[[Iterator[Any], Callable[[bytes], object]], None]
+"""Writes a row of lines. When it raises, it is called again with the rest of the row."""
 
 
-def _as_it_is(line: Any) -> bytes:
-    return bytes(line)
+def _write_as_they_are(lines: Iterator[Any], write: Callable[[bytes], object]) -> None:
+    for line in lines:
+        write(line)
 
 
 class LogWriter:
@@ -74,8 +76,8 @@ class LogWriter:
         self._on_dropped = on_dropped
         self._fd: int | None = None
         self._complained = False
-        self.render: Render = _as_it_is
-        """Makes a line of what came by ``write_later``."""
+        self.render: Render = _write_as_they_are
+        """Makes lines of what came by ``write_later``."""
         self.queues = False
         """Whether lines are queued in this process, for the thread to write."""
         self._start_afresh()
@@ -96,7 +98,7 @@ class LogWriter:
         ``moment`` is the present reading of ``perf_counter``. The first such line begins the queue: it is a request's.
         """
         if not self.queues and not self.start_queue():
-            self._write_block(self.render(line), 1)
+            self._render([line], lambda rendered: self._write_block(rendered, 1))
             return
         if self._is_full and not self._has_room(urgent):
             self._on_dropped("queue_full", 1)
@@ -187,17 +189,20 @@ class LogWriter:
             self._gathering.release()
 
     def _fill_block(self) -> None:
-        lines, render, write = self._lines, self.render, self._block.write
-        before, count = self._block.tell(), len(lines)
-        for _ in range(count):
-            line = lines.popleft()
-            try:
-                write(line if type(line) is bytes else render(line))
-            except Exception:
-                self._on_dropped("not_rendered", 1)
-        self._lines_in_block += count
+        lines, before = self._lines, self._block.tell()
+        row = [lines.popleft() for _ in range(len(lines))]
+        self._render(row, self._block.write)
+        self._lines_in_block += len(row)
         self._taken += self._block.tell() - before
         self._measure()
+
+    def _render(self, row: list[Any], write: Callable[[bytes], object]) -> None:
+        lines = iter(row)
+        for _ in range(len(row) + 1):
+            try:
+                return self.render(lines, write)
+            except Exception:  # of one line, which is lost
+                self._on_dropped("not_rendered", 1)
 
     def _close_block(self) -> None:
         if self._lines_in_block:
@@ -254,7 +259,7 @@ _writers: weakref.WeakSet[LogWriter] = weakref.WeakSet()
 
 
 def _new_block() -> BytesIO:
-    block = BytesIO(bytes(_BLOCK + _LONG))
+    block = BytesIO(bytes(_BLOCK + _BLOCK // 2))
     block.seek(0)
     return block
 

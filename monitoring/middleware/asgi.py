@@ -43,13 +43,12 @@ class MonitoringMiddleware:
 
     def __init__(self, app: ASGIApp, monitoring: HasEdge | None = None, *, routes_of: Any = None) -> None:
         self.app: ASGIApp = guarantee_single_callable(app)  # type: ignore[no-untyped-call]
-        self._monitoring = monitoring
+        self._edge = None if monitoring is None else monitoring.edge
         self._routes = RouteTemplates(app if routes_of is None else routes_of)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
-        monitoring = self._monitoring
-        edge = current_edge() if monitoring is None else monitoring.edge
+        edge = self._edge or current_edge()
         if edge is None or scope["type"] != "http" or RECORD_KEY in scope:
             return await self._serve_other(edge, scope, receive, send)
         path = scope["path"]
@@ -58,7 +57,7 @@ class MonitoringMiddleware:
             if own is not None:
                 return await own[1].asgi(_below(scope, own[0]), receive, send)
         try:
-            record = _begin(edge, scope, path)
+            record = _begin(edge, scope, path, True)
         except InvalidRequestId as refusal:
             return await _refuse(edge, scope, receive, send, str(refusal))
         except Exception as error:
@@ -90,7 +89,7 @@ class MonitoringMiddleware:
         if own is not None:
             return await own[1].asgi(_below(scope, own[0]), receive, send)
         try:
-            record = _begin(edge, scope, scope["path"])
+            record = _begin(edge, scope, scope["path"], False)
         except InvalidRequestId as refusal:
             return await _refuse(edge, scope, receive, send, str(refusal))
         except Exception as error:
@@ -185,23 +184,22 @@ def _own_app(edge: Edge, scope: Scope) -> tuple[str, OwnApp] | None:
     return edge.own_app(path) if path.startswith(edge.prefixes) else None
 
 
-def _begin(edge: Edge, scope: Scope, path: str) -> RequestRecord:
+def _begin(edge: Edge, scope: Scope, path: str, in_flight: bool) -> RequestRecord:
     wanted = edge.policy.asgi_names
     headers: dict[str, str] | None = None
     for name, value in scope["headers"]:
         if name in wanted:
             headers = _add_header(headers, wanted[name], value)
-    record = edge.begin(scope.get("method", "GET"), path)
+    peer = None
     if headers is not None:
         client = scope.get("client")
-        edge.policy.take_over(record, headers, client[0] if client else None)
-    state = scope.get("state")
-    if state is None:
-        state = scope["state"] = {}
-    state["request_id"] = record.request_id
+        peer = client[0] if client else None
+    record = edge.begin(scope.get("method"), path, headers, peer, in_flight)
     scope[RECORD_KEY] = record
-    if scope["type"] == "http":
-        edge.count_active(record, 1.0)
+    try:
+        scope["state"]["request_id"] = record.request_id
+    except (KeyError, TypeError):  # a server without state
+        scope["state"] = {"request_id": record.request_id}
     return record
 
 
@@ -294,9 +292,8 @@ async def _refuse(edge: Edge, scope: Scope, receive: Receive, send: Send, reason
     if scope["type"] == "websocket":
         await receive()
         return await send({"type": "websocket.close", "code": 1008, "reason": reason})
-    record = edge.begin(scope.get("method", "GET"), scope["path"])
+    record = edge.begin(scope.get("method"), scope["path"])
     record.status = 400
-    edge.count_active(record, 1.0)
     edge.finish(record, "")
     pair = (edge.request_id_header_bytes, record.request_id.encode())
     await _send_plain(send, 400, reason, pair)
