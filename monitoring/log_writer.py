@@ -6,11 +6,10 @@ rendered in a row: the app's own code has emptied the processor's caches each ti
 go into a few blocks of memory that are used again and again: thousands of freed lines would leave a heap full of holes,
 in which the app's own allocations take longer (for Starlette's routing by regular expressions: 2 us a request).
 
-The thread does hardly more than write those blocks: Python work in a thread costs more under the GIL than in place.
-Whoever writes a line that is due (after a while, when enough bytes wait, at once for an error) hands over: it wakes the
-thread and pauses for a moment, so that the thread gets the GIL. A busy event loop would let go of it for microseconds
-only, and wake the thread in vain each time. The queue is bounded in bytes; lines below error are dropped first, and
-counted.
+The thread does hardly more than write those blocks: Python work in a thread costs more under the GIL than in place. Whoever writes a line that is due (after a while, when enough bytes wait, at once for an error) hands
+over: it wakes the thread and pauses for a moment, so that the thread gets the GIL. A busy event loop would let go of it
+for microseconds only, and wake the thread in vain each time. The queue is bounded in bytes; lines below error are
+dropped first, and counted.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ import sys
 import threading
 import weakref
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from io import BytesIO
 from time import perf_counter
 from typing import Any, Final
@@ -30,7 +29,7 @@ from typing import Any, Final
 _ROW: Final = 64
 """Lines that are rendered at once."""
 
-_LONG: Final = 4 * 1024
+_LONG: Final = 480
 """Bytes of a line that ends a row: only what is in a block counts as waiting."""
 
 _BLOCK: Final = 64 * 1024
@@ -51,11 +50,13 @@ _HAND_OVER_SECONDS: Final = 0.001
 """Longest pause of a hand-over. A block in the page cache takes a tenth of it; a stalled disk costs no more."""
 
 OnDropped = Callable[[str, int], None]
-Render = Callable[[Any], bytes]
+Render = Callable[[Iterator[Any], Callable[[bytes], object]], None]
+"""Writes a row of lines. When it raises, it is called again with the rest of the row."""
 
 
-def _as_it_is(line: Any) -> bytes:
-    return bytes(line)
+def _write_as_they_are(lines: Iterator[Any], write: Callable[[bytes], object]) -> None:
+    for line in lines:
+        write(line)
 
 
 class LogWriter:
@@ -75,8 +76,8 @@ class LogWriter:
         self._on_dropped = on_dropped
         self._fd: int | None = None
         self._complained = False
-        self.render: Render = _as_it_is
-        """Makes a line of what came by ``write_later``."""
+        self.render: Render = _write_as_they_are
+        """Makes lines of what came by ``write_later``."""
         self.queues = False
         """Whether lines are queued in this process, for the thread to write."""
         self._lock = threading.Lock()
@@ -99,7 +100,7 @@ class LogWriter:
         ``moment`` is the present reading of ``perf_counter``. The first such line begins the queue: it is a request's.
         """
         if not self.queues and not self.start_queue():
-            self._write_block(self.render(line), 1)
+            self._render([line], lambda rendered: self._write_block(rendered, 1))
             return
         if self._is_full and not self._has_room(urgent):
             self._on_dropped("queue_full", 1)
@@ -190,17 +191,20 @@ class LogWriter:
             self._gathering.release()
 
     def _fill_block(self) -> None:
-        lines, render, write = self._lines, self.render, self._block.write
-        before, count = self._block.tell(), len(lines)
-        for _ in range(count):
-            line = lines.popleft()
-            try:
-                write(line if type(line) is bytes else render(line))
-            except Exception:
-                self._on_dropped("not_rendered", 1)
-        self._lines_in_block += count
+        lines, before = self._lines, self._block.tell()
+        row = [lines.popleft() for _ in range(len(lines))]
+        self._render(row, self._block.write)
+        self._lines_in_block += len(row)
         self._taken += self._block.tell() - before
         self._measure()
+
+    def _render(self, row: list[Any], write: Callable[[bytes], object]) -> None:
+        lines = iter(row)
+        for _ in range(len(row) + 1):
+            try:
+                return self.render(lines, write)
+            except Exception:  # of one line, which is lost
+                self._on_dropped("not_rendered", 1)
 
     def _close_block(self) -> None:
         if self._lines_in_block:
@@ -257,7 +261,7 @@ _writers: weakref.WeakSet[LogWriter] = weakref.WeakSet()
 
 
 def _new_block() -> BytesIO:
-    block = BytesIO(bytes(_BLOCK + _LONG))
+    block = BytesIO(bytes(_BLOCK + _BLOCK // 2))
     block.seek(0)
     return block
 

@@ -5,8 +5,8 @@ Errors get a line of their own, with the stack.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final
 
 import orjson
 
@@ -14,7 +14,7 @@ from .logging_config import LEVELS, LogLines
 from .observation import UNMATCHED, Kind, Observation, RequestRecord
 from .recorder import Fold
 from .utils.plain import clip
-from .utils.time import THOUSANDTHS, utc_of
+from .utils.time import THOUSANDTHS, second_of
 
 _LEVEL_OF: Final[Mapping[str, str]] = {
     "ok": "info",
@@ -65,22 +65,31 @@ class RequestLog:
             ended = record.started + record.duration_seconds
             self._writer.write_later((record, _rest(record)), ended, level == "error")
 
-    def _render(self, line: RequestRecord | tuple[RequestRecord, str]) -> bytes:
-        """Return a request's line: of its record, and of what else there was to say when it ended.
+    def _render(self, lines: Iterator[Any], write: Callable[[bytes], object]) -> None:
+        """Write a row of lines: of records, and of what else there was to say when they ended, or as they are.
 
-        It is put together from parts that are made once per route, which costs half of encoding a dict.
+        A line is put together from parts that are made once per route, which costs half of encoding a dict.
         """
-        record, rest = line if isinstance(line, tuple) else (line, _USUAL_REST)
-        key = (record.method, record.route, record.status, record.outcome)
-        text = self._texts.get(key) or self._text(key)
-        seconds = record.duration_seconds
-        microseconds = int(seconds * 1e6)
-        return (
-            f'{{"timestamp":"{utc_of(record.started + seconds)}",{text},"request_id":"{record.request_id}",'
-            f'"trace_id":"{record.trace_id}","span_id":"{record.span_id}",'
-            f'"duration_ms":{microseconds // 1000}.{THOUSANDTHS[microseconds % 1000]},'
-            f'"bytes":{record.bytes_sent},{rest}}}\n'
-        ).encode()
+        texts, thousandths = self._texts, THOUSANDTHS
+        began, second = 0.0, ""
+        for line in lines:
+            if type(line) is bytes:
+                write(line)
+                continue
+            record, rest = line if type(line) is tuple else (line, _USUAL_REST)
+            key = (record.method, record.route, record.status, record.outcome)
+            text = texts.get(key) or self._text(key)
+            seconds = record.duration_seconds
+            ended = record.started + seconds
+            if not 0 <= ended - began < 1:
+                began, second = second_of(ended)
+            time, duration = int((ended - began) * 1e6), int(seconds * 1e6)
+            write(
+                f'{{"timestamp":"{second}.{thousandths[time // 1000]}{thousandths[time % 1000]}Z",{text},'
+                f'"request_id":"{record.request_id}","trace_id":"{record.trace_id}","span_id":"{record.span_id}",'
+                f'"duration_ms":{duration // 1000}.{thousandths[duration % 1000]},'
+                f'"bytes":{record.bytes_sent},{rest}}}\n'.encode()
+            )
 
     def _text(self, key: tuple[str, str, int, str]) -> str:
         method, route, status, outcome = key

@@ -27,9 +27,10 @@ _KNOWN_FLAGS: Final = 0x03
 _random = Random()
 """The pack's own: an app that seeds ``random`` neither repeats our IDs nor finds its numbers changed by them."""
 
-_POOL: Final = 16
-"""Random parts that are made at once: in a row each takes a third of the time of one alone."""
-_random_parts: list[tuple[str, str]] = []
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_random.seed)
+
+_getrandbits = _random.getrandbits
 _second = ("", 0.0)
 """The present second of unix time as 8 hex digits, and when it ends by ``perf_counter``."""
 
@@ -48,19 +49,16 @@ def new_ids(moment: float | None = None) -> tuple[str, str]:
     """Return a fresh request ID (32 hex digits, valid as a trace ID) and a span ID (16 hex digits).
 
     The first 8 digits of a request ID are the second of unix time in which it was made, so that IDs sort by time and
-    an index of them grows at its end; the others are random. ``moment`` is the present reading of ``perf_counter``,
-    where the caller has it already.
+    an index of them grows at its end; the other 24 are random, and the last 16 of them are the span ID. ``moment`` is
+    the present reading of ``perf_counter``, where the caller has it already.
     """
-    second, end = _second
     if moment is None:
         moment = perf_counter()
+    second, end = _second
     if moment >= end:
         second = _begin_second(moment)
-    try:
-        trace, span = _random_parts.pop()
-    except IndexError:
-        trace, span = _more_random_parts()
-    return second + trace, span
+    digits = _getrandbits(96).to_bytes(12, "big").hex()
+    return second + digits, digits[8:]
 
 
 def _begin_second(moment: float) -> str:
@@ -70,23 +68,6 @@ def _begin_second(moment: float) -> str:
     _second = (f"{seconds:08x}", moment + 1.0 - (now - seconds))
     return _second[0]
 
-
-def _more_random_parts() -> tuple[str, str]:
-    """Return the parts of one pair of IDs, 24 and 16 hex digits, and put those of others into the pool."""
-    digits = _random.getrandbits(160 * _POOL).to_bytes(20 * _POOL, "big").hex()
-    parts = [(digits[start : start + 24], digits[start + 24 : start + 40]) for start in range(0, 40 * _POOL, 40)]
-    own = parts.pop()
-    _random_parts.extend(parts)
-    return own
-
-
-def _after_fork_in_child() -> None:
-    _random.seed()
-    _random_parts.clear()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
 
 is_request_id = _REQUEST_ID.fullmatch
 """Match an ID that may be taken over: 1 to 128 of ``A-Za-z0-9._-``, and not only zeros."""

@@ -16,26 +16,23 @@ _MICROSECONDS: Final = 1_000_000
 
 def utc_now() -> str:
     """Return the present time by RFC 3339: UTC, microseconds, ``Z``."""
-    return utc_of(perf_counter())
-
-
-def utc_of(moment: float) -> str:
-    """Return when ``perf_counter`` showed ``moment``, by RFC 3339: UTC, microseconds, ``Z``.
-
-    The wall clock is read once a second: so the text costs no look at a clock, and follows a clock that is set.
-    """
-    began, text = _second
+    moment = perf_counter()
+    began, second = second_of(moment)
     microseconds = int((moment - began) * 1e6)
-    if not 0 <= microseconds < _MICROSECONDS:
-        began, text = _second_of(moment)
-        microseconds = int((moment - began) * 1e6)
-    return f"{text}.{THOUSANDTHS[microseconds // 1000]}{THOUSANDTHS[microseconds % 1000]}Z"
+    return f"{second}.{THOUSANDTHS[microseconds // 1000]}{THOUSANDTHS[microseconds % 1000]}Z"
 
 
-def rfc3339(nanoseconds: int) -> str:
-    """Return a unix time in nanoseconds by RFC 3339: UTC, microseconds, ``Z``."""
-    seconds, microseconds = divmod(nanoseconds // 1000, _MICROSECONDS)
-    return f"{_text_of(seconds)}.{microseconds:06d}Z"
+def second_of(moment: float) -> tuple[float, str]:
+    """Return the second in which ``perf_counter`` showed ``moment``: its beginning by that clock, and its text.
+
+    The wall clock is read once a second: so a time costs no look at a clock, and follows a clock that is set.
+    """
+    global _second
+    if not 0 <= moment - _second[0] < 1:
+        now = unix_time_of(moment)
+        seconds = int(now)
+        _second = (moment - (now - seconds), _text_of(seconds))
+    return _second
 
 
 def unix_time_of(moment: float) -> float:
@@ -43,13 +40,10 @@ def unix_time_of(moment: float) -> float:
     return time.time() - perf_counter() + moment
 
 
-def _second_of(moment: float) -> tuple[float, str]:
-    """Return the second in which ``moment`` lies, and remember it for what follows."""
-    global _second
-    now = unix_time_of(moment)
-    seconds = int(now)
-    _second = (moment - (now - seconds), _text_of(seconds))
-    return _second
+def rfc3339(nanoseconds: int) -> str:
+    """Return a unix time in nanoseconds by RFC 3339: UTC, microseconds, ``Z``."""
+    seconds, microseconds = divmod(nanoseconds // 1000, _MICROSECONDS)
+    return f"{_text_of(seconds)}.{microseconds:06d}Z"
 
 
 def _text_of(seconds: int) -> str:

@@ -43,33 +43,30 @@ class MonitoringMiddleware:
 
     def __init__(self, app: ASGIApp, monitoring: HasEdge | None = None, *, routes_of: Any = None) -> None:
         self.app: ASGIApp = guarantee_single_callable(app)  # type: ignore[no-untyped-call]
-        self._monitoring = monitoring
+        self._edge = None if monitoring is None else monitoring.edge
         self._routes = RouteTemplates(app if routes_of is None else routes_of)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
-        monitoring = self._monitoring
-        edge = current_edge() if monitoring is None else monitoring.edge
+        edge = self._edge or current_edge()
         if edge is None or scope["type"] != "http" or RECORD_KEY in scope:
             return await self._serve_other(edge, scope, receive, send)
         path = scope["path"]
         if scope.get("root_path") or path.startswith(edge.prefixes):
             own = _own_app(edge, scope)
             if own is not None:
-                await own[1].asgi(_below(scope, own[0]), receive, send)
-                return
+                return await own[1].asgi(_below(scope, own[0]), receive, send)
         try:
-            record = _begin(edge, scope, path)
+            record = _begin(edge, scope, path, True)
         except InvalidRequestId as refusal:
             return await _refuse(edge, scope, receive, send, str(refusal))
         except Exception as error:
             edge.recorder.failed("MonitoringMiddleware", error)
-            await self.app(scope, receive, send)
-            return
-        observed_receive, observed_send = _observe(edge, record, self._routes.of, scope, receive, send)
+            return await self.app(scope, receive, send)
+        observed_send = _observe_send(edge, record, self._routes.of, scope, send)
         token = current_record.set(record)
         try:
-            await self.app(scope, observed_receive, observed_send)
+            await self.app(scope, _observe_receive(record, receive), observed_send)
             if not record.finished:
                 outcome = "client_disconnected" if record.disconnected else "aborted"
                 self._end_early(edge, record, scope, outcome)
@@ -90,16 +87,14 @@ class MonitoringMiddleware:
     async def _begin_websocket(self, edge: Edge, scope: Scope, receive: Receive, send: Send) -> None:
         own = _own_app(edge, scope)
         if own is not None:
-            await own[1].asgi(_below(scope, own[0]), receive, send)
-            return
+            return await own[1].asgi(_below(scope, own[0]), receive, send)
         try:
-            record = _begin(edge, scope, scope["path"])
+            record = _begin(edge, scope, scope["path"], False)
         except InvalidRequestId as refusal:
             return await _refuse(edge, scope, receive, send, str(refusal))
         except Exception as error:
             edge.recorder.failed("MonitoringMiddleware", error)
-            await self.app(scope, receive, send)
-            return
+            return await self.app(scope, receive, send)
         await self._serve_websocket(edge, record, scope, receive, send)
 
     async def _end_with(
@@ -189,26 +184,22 @@ def _own_app(edge: Edge, scope: Scope) -> tuple[str, OwnApp] | None:
     return edge.own_app(path) if path.startswith(edge.prefixes) else None
 
 
-def _begin(edge: Edge, scope: Scope, path: str) -> RequestRecord:
+def _begin(edge: Edge, scope: Scope, path: str, in_flight: bool) -> RequestRecord:
     wanted = edge.policy.asgi_names
     headers: dict[str, str] | None = None
     for name, value in scope["headers"]:
         if name in wanted:
             headers = _add_header(headers, wanted[name], value)
-    record = edge.begin(scope.get("method", "GET"), path)
+    peer = None
     if headers is not None:
         client = scope.get("client")
-        edge.policy.take_over(record, headers, client[0] if client else None)
-    state = scope.get("state")
-    if state is None:
-        state = scope["state"] = {}
-    state["request_id"] = record.request_id
+        peer = client[0] if client else None
+    record = edge.begin(scope.get("method"), path, headers, peer, in_flight)
     scope[RECORD_KEY] = record
-    if scope["type"] == "http":
-        try:
-            edge.active[record.method][0] += 1.0
-        except Exception as error:
-            edge.recorder.failed("active requests", error)
+    try:
+        scope["state"]["request_id"] = record.request_id
+    except (KeyError, TypeError):  # a server without state
+        scope["state"] = {"request_id": record.request_id}
     return record
 
 
@@ -222,26 +213,26 @@ def _add_header(headers: dict[str, str] | None, name: str, value: bytes) -> dict
     return headers
 
 
-def _observe(
-    edge: Edge,
-    record: RequestRecord,
-    routes_of: Callable[[Scope], str],
-    scope: Scope,
-    receive: Receive,
-    send: Send,
-) -> tuple[Receive, Send]:
-    """Return ``receive`` and ``send``, which note on ``record`` what comes and goes. The request is reported before its
-    last byte goes out.
-
-    What they need are defaults, not a closure: six cells to make and free cost as much as the rest of it. ``send`` is
-    no coroutine either, and returns the server's own.
-    """
+def _observe_receive(record: RequestRecord, receive: Receive) -> Receive:
+    """Return ``receive``, which notes on ``record`` that the client left."""
 
     async def observed_receive(receive: Receive = receive, record: RequestRecord = record) -> Message:
         message = await receive()
         if message["type"] == "http.disconnect":
             record.disconnected = True
         return message
+
+    return observed_receive
+
+
+def _observe_send(
+    edge: Edge, record: RequestRecord, routes_of: Callable[[Scope], str], scope: Scope, send: Send
+) -> Send:
+    """Return ``send``, which notes on ``record`` what is sent, and reports the request before its last byte goes out.
+
+    What it needs are defaults, not a closure: six cells to make and free cost as much as the rest of it. It is no
+    coroutine either, and returns the server's own.
+    """
 
     def observed_send(
         message: Message,
@@ -276,7 +267,7 @@ def _observe(
                 edge.finish(record, "")
         return send(message)
 
-    return observed_receive, observed_send
+    return observed_send
 
 
 def _with_request_id(message: Message, edge: Edge, record: RequestRecord) -> Message:
@@ -301,9 +292,8 @@ async def _refuse(edge: Edge, scope: Scope, receive: Receive, send: Send, reason
     if scope["type"] == "websocket":
         await receive()
         return await send({"type": "websocket.close", "code": 1008, "reason": reason})
-    record = edge.begin(scope.get("method", "GET"), scope["path"])
+    record = edge.begin(scope.get("method"), scope["path"])
     record.status = 400
-    edge.active[record.method][0] += 1.0
     edge.finish(record, "")
     pair = (edge.request_id_header_bytes, record.request_id.encode())
     await _send_plain(send, 400, reason, pair)

@@ -78,17 +78,35 @@ class Edge:
         self._own_apps.pop(prefix, None)
         self.prefixes = tuple(self._own_apps)
 
-    def begin(self, method: str, path: str) -> RequestRecord:
-        """Return the record of a request that begins now, with fresh IDs."""
+    def begin(
+        self,
+        method: str | None,
+        path: str,
+        headers: Mapping[str, str] | None = None,
+        peer: str | None = None,
+        in_flight: bool = True,
+    ) -> RequestRecord:
+        """Return the record of a request that begins now, counted as in flight unless it is a websocket's.
+
+        ``headers`` are those that the policy reads, None where there are none. Raise InvalidRequestId when the policy
+        is to reject.
+        """
         record = RequestRecord()
         record.started = moment = perf_counter()
-        record.method = METHODS.get(method, OTHER_METHOD)
+        record.method = method = METHODS.get(method, OTHER_METHOD)
         record.path = path
         record.request_id, record.span_id = new_ids(moment)
         record.trace_id = record.request_id
         record.bytes_sent = 0
         record.noted = record.called = record.finished = False
         record.exception = record.calls = None
+        if headers is not None:
+            self.policy.take_over(record, headers, peer)
+        if in_flight:
+            try:
+                self.active[method][0] += 1.0
+            except Exception as error:
+                self.recorder.failed("active requests", error)
         return record
 
     def finish(self, record: RequestRecord, route: str, outcome: str = "") -> None:

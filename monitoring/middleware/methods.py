@@ -4,7 +4,10 @@ from typing import Final
 
 OTHER_METHOD: Final = "_OTHER"
 
-METHODS: Final = {
-    method: method
-    for method in ("CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "QUERY", "TRACE")
+METHODS: Final[dict[str | None, str]] = {
+    None: "GET",
+    **{
+        method: method
+        for method in ("CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "QUERY", "TRACE")
+    },
 }

@@ -20,32 +20,45 @@ class RouteTemplates:
 
     def __init__(self, app: Any) -> None:
         self._app = app
-        self._known: dict[int, tuple[Any, str | list[str]]] = {}
+        self._known: dict[int, tuple[Any, str]] = {}
+        self._several: dict[int, tuple[Any, list[str]]] = {}
+        """Routes that stand at several places, whose path decides."""
 
     def of(self, scope: MutableMapping[str, Any]) -> str:
         """Return the template of the route that served this scope, or "" when none did."""
         served_by = scope.get("route")
-        fastapi = scope.get("fastapi")
-        if fastapi is not None:
-            served_by = fastapi.get("effective_route_context") or served_by
+        if "fastapi" in scope:
+            served_by = scope["fastapi"].get("effective_route_context") or served_by
+        known = self._known.get(id(served_by))
+        if known is not None and known[0] is served_by:
+            return known[1]
+        return self._of_unknown(served_by, scope)
+
+    def _of_unknown(self, served_by: Any, scope: MutableMapping[str, Any]) -> str:
         if served_by is None:
             served_by = scope.get("endpoint")  # FastAPI leaves no more of a plain Starlette route
             if served_by is None:
                 template = scope.get("path_template")  # Litestar
                 return template if isinstance(template, str) else ""
         known = self._known.get(id(served_by))
-        if known is None or known[0] is not served_by:
-            known = self._learn(served_by)
-        template = known[1]
-        return template if isinstance(template, str) else _by_path(template, scope)
+        if known is not None and known[0] is served_by:
+            return known[1]
+        several = self._several.get(id(served_by))
+        if several is None or several[0] is not served_by:
+            return self._learn(served_by, scope)
+        return _by_path(several[1], scope)
 
-    def _learn(self, served_by: Any) -> tuple[Any, str | list[str]]:
-        if len(self._known) >= _REMEMBERED:
-            self._known.clear()
+    def _learn(self, served_by: Any, scope: MutableMapping[str, Any]) -> str:
+        for remembered in (self._known, self._several):
+            if len(remembered) >= _REMEMBERED:
+                remembered.clear()
         candidates = [template for marker, template in _walk(_routes_of(self._app), "") if marker is served_by]
-        templates = candidates if len(candidates) > 1 else (candidates or [_own_template(served_by)])[0]
-        known = self._known[id(served_by)] = (served_by, templates)
-        return known
+        if len(candidates) > 1:
+            self._several[id(served_by)] = (served_by, candidates)
+            return _by_path(candidates, scope)
+        template = candidates[0] if candidates else _own_template(served_by)
+        self._known[id(served_by)] = (served_by, template)
+        return template
 
 
 def _walk(routes: list[Any], prefix: str) -> Iterator[tuple[Any, str]]:

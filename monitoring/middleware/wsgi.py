@@ -12,7 +12,7 @@ from typing import Any
 
 from ..context import current_record, reset
 from ..observation import RequestRecord
-from .edge import RECORD_KEY, Edge, HasEdge, WSGIApp, attach, current_edge, is_marked, mark
+from .edge import RECORD_KEY, Edge, HasEdge, WSGIApp, current_edge, attach, is_marked, mark
 from .inbound import InvalidRequestId
 
 Environ = MutableMapping[str, Any]
@@ -209,21 +209,16 @@ def _begin(edge: Edge, environ: Environ) -> RequestRecord:
             if headers is None:
                 headers = {}
             headers[name] = environ[key]
-    record = edge.begin(environ.get("REQUEST_METHOD", "GET"), environ.get("PATH_INFO", ""))
-    if headers is not None:
-        edge.policy.take_over(record, headers, environ.get("REMOTE_ADDR"))
-    try:
-        edge.active[record.method][0] += 1.0
-    except Exception as error:
-        edge.recorder.failed("active requests", error)
+    record = edge.begin(
+        environ.get("REQUEST_METHOD"), environ.get("PATH_INFO", ""), headers, environ.get("REMOTE_ADDR")
+    )
     environ["monitoring.request_id"] = record.request_id
     environ[RECORD_KEY] = record
     return record
 
 
 def _refuse(edge: Edge, environ: Environ, start_response: StartResponse, reason: str) -> Iterable[bytes]:
-    record = edge.begin(environ.get("REQUEST_METHOD", "GET"), environ.get("PATH_INFO", ""))
-    edge.active[record.method][0] += 1.0
+    record = edge.begin(environ.get("REQUEST_METHOD"), environ.get("PATH_INFO", ""))
     response = _Response(edge, record, environ, start_response)
     body = reason.encode()
     response.start(
