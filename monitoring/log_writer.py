@@ -6,10 +6,11 @@ rendered in a row: the app's own code has emptied the processor's caches each ti
 go into a few blocks of memory that are used again and again: thousands of freed lines would leave a heap full of holes,
 in which the app's own allocations take longer (for Starlette's routing by regular expressions: 2 us a request).
 
-The thread does hardly more than write those blocks: Python work in a thread costs more under the GIL than in place. Whoever writes a line that is due (after a while, when enough bytes wait, at once for an error) hands
-over: it wakes the thread and pauses for a moment, so that the thread gets the GIL. A busy event loop would let go of it
-for microseconds only, and wake the thread in vain each time. The queue is bounded in bytes; lines below error are
-dropped first, and counted.
+The thread does hardly more than write those blocks: Python work in a thread costs more under the GIL than in place.
+Whoever writes a line that is due (after a while, when enough bytes wait, at once for an error) hands over: it wakes the
+thread and pauses for a moment, so that the thread gets the GIL. A busy event loop would let go of it for microseconds
+only, and wake the thread in vain each time. The queue is bounded in bytes; lines below error are dropped first, and
+counted.
 """
 
 from __future__ import annotations

@@ -55,14 +55,16 @@ class MonitoringMiddleware:
         if scope.get("root_path") or path.startswith(edge.prefixes):
             own = _own_app(edge, scope)
             if own is not None:
-                return await own[1].asgi(_below(scope, own[0]), receive, send)
+                await own[1].asgi(_below(scope, own[0]), receive, send)
+                return
         try:
             record = _begin(edge, scope, path, True)
         except InvalidRequestId as refusal:
             return await _refuse(edge, scope, receive, send, str(refusal))
         except Exception as error:
             edge.recorder.failed("MonitoringMiddleware", error)
-            return await self.app(scope, receive, send)
+            await self.app(scope, receive, send)
+            return
         observed_send = _observe_send(edge, record, self._routes.of, scope, send)
         token = current_record.set(record)
         try:
@@ -87,14 +89,16 @@ class MonitoringMiddleware:
     async def _begin_websocket(self, edge: Edge, scope: Scope, receive: Receive, send: Send) -> None:
         own = _own_app(edge, scope)
         if own is not None:
-            return await own[1].asgi(_below(scope, own[0]), receive, send)
+            await own[1].asgi(_below(scope, own[0]), receive, send)
+            return
         try:
             record = _begin(edge, scope, scope["path"], False)
         except InvalidRequestId as refusal:
             return await _refuse(edge, scope, receive, send, str(refusal))
         except Exception as error:
             edge.recorder.failed("MonitoringMiddleware", error)
-            return await self.app(scope, receive, send)
+            await self.app(scope, receive, send)
+            return
         await self._serve_websocket(edge, record, scope, receive, send)
 
     async def _end_with(

@@ -12,7 +12,7 @@ from typing import Any
 
 from ..context import current_record, reset
 from ..observation import RequestRecord
-from .edge import RECORD_KEY, Edge, HasEdge, WSGIApp, current_edge, attach, is_marked, mark
+from .edge import RECORD_KEY, Edge, HasEdge, WSGIApp, attach, current_edge, is_marked, mark
 from .inbound import InvalidRequestId
 
 Environ = MutableMapping[str, Any]
