@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import datetime
 import os
 from collections.abc import Iterator
@@ -55,6 +56,10 @@ class World:
         """Return an operation that reports here."""
         given = {key: options.pop(key) for key in ("user", "id", "deadline_seconds") if key in options}
         return operations.Operation(lambda: self.recorder, name, **given, dimensions=options)
+
+    def begin(self, **options: Any) -> None:
+        """Begin an operation that never ends."""
+        contextvars.copy_context().run(self.operation(**options).__enter__)
 
     def write(self) -> None:
         """Write all facts and counts to the store."""
@@ -131,7 +136,7 @@ def test_the_operation_of_a_process_that_died_is_abandoned_at_its_deadline(world
     """Once, whoever looks, and with the values of its dimensions."""
 
     def begin() -> None:
-        world.operation(deadline_seconds=60, funder="NSF").__enter__()
+        world.begin(deadline_seconds=60, funder="NSF")
         world.write()
 
     in_child(begin)
@@ -151,7 +156,7 @@ def test_the_operation_of_a_process_that_died_is_abandoned_at_its_deadline(world
 
 def test_an_operation_without_a_deadline_has_an_hour(world: World) -> None:
     """So that those of dead processes do not stay open for ever."""
-    world.operation().__enter__()
+    world.begin()
     world.write()
     world.analytics.abandon_overdue(NOON + analytics.DEADLINE_SECONDS - 1)
     world.write()
