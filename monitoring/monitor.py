@@ -71,34 +71,14 @@ class Monitoring:
         )
         self.metrics = Metrics(self.registry)
         self.health = HealthChecks(config.service)
-        writer = LogWriter(
-            config.log_destination,
-            queue_bytes=config.log_queue_bytes,
-            flush_seconds=config.log_flush_seconds,
-            on_dropped=self.metrics.count_dropped_lines,
-        )
-        self.log_lines = LogLines(writer, config.service, config.log_level)
+        self.log_lines = LogLines(_log_writer(config, self.metrics), config.service, config.log_level)
         self.outbox = Outbox() if config.store is not None else Outbox(capacity=0)
         self.errors = Errors(self.open_database)
         self.error_tracker = ErrorTracker(
-            self.outbox,
-            self.metrics.count_error,
-            self.background_failed,
-            ErrorSettings(
-                project_root=config.project_root,
-                in_app_include=config.in_app_include,
-                in_app_exclude=config.in_app_exclude,
-            ),
+            self.outbox, self.metrics.count_error, self.background_failed, _error_settings(config)
         )
         self.analytics = Analytics(self.outbox, self.metrics, self.open_database)
-        self.background = Background(self._make_flusher, on_failure=self.background_failed, on_fork=self._after_fork)
-        self._kept = KeptRequests(
-            self.outbox,
-            slow_seconds=config.slow_request_seconds,
-            sample_rate=config.sample_rate,
-            max_per_second=config.kept_per_second,
-            on_first=self._start_background,
-        )
+        self._kept = _kept_requests(config, self.outbox, self._start_background)
         own: list[Sink] = [
             self.error_tracker,  # first: it names the group that the line of a request shows
             self.metrics,
@@ -108,6 +88,7 @@ class Monitoring:
             self._kept,  # last: it keeps the lines, too
         ]
         self.recorder = Recorder([*own, *sinks], on_failure, count_failure=self.metrics.count_failure)
+        self.background = Background(self._make_flusher, on_failure=self.background_failed, on_fork=self._after_fork)
         self._read_side = _ReadSide()
         self.edge: Edge | None = Edge(
             InboundPolicy(config),
@@ -117,7 +98,6 @@ class Monitoring:
             self._own_apps(),
             self._before_end,
         )
-
         self._check_alerts_and_store()
 
     @property
@@ -370,6 +350,31 @@ class Monitoring:
 
     def _say_degraded(self, reason: str) -> None:
         self.log_lines.emit("warning", "monitoring", "metric cells are degraded", {"reason": reason})
+
+
+def _log_writer(config: Config, metrics: Metrics) -> LogWriter:
+    return LogWriter(
+        config.log_destination,
+        queue_bytes=config.log_queue_bytes,
+        flush_seconds=config.log_flush_seconds,
+        on_dropped=metrics.count_dropped_lines,
+    )
+
+
+def _error_settings(config: Config) -> ErrorSettings:
+    return ErrorSettings(
+        project_root=config.project_root, in_app_include=config.in_app_include, in_app_exclude=config.in_app_exclude
+    )
+
+
+def _kept_requests(config: Config, outbox: Outbox, on_first: Callable[[], None]) -> KeptRequests:
+    return KeptRequests(
+        outbox,
+        slow_seconds=config.slow_request_seconds,
+        sample_rate=config.sample_rate,
+        max_per_second=config.kept_per_second,
+        on_first=on_first,
+    )
 
 
 class _ReadSide:
