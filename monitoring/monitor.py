@@ -363,7 +363,10 @@ def _log_writer(config: Config, metrics: Metrics) -> LogWriter:
 
 def _error_settings(config: Config) -> ErrorSettings:
     return ErrorSettings(
-        project_root=config.project_root, in_app_include=config.in_app_include, in_app_exclude=config.in_app_exclude
+        project_root=config.project_root,
+        in_app_include=config.in_app_include,
+        in_app_exclude=config.in_app_exclude,
+        categorize=config.categorize,
     )
 
 
