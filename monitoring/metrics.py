@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from .cells import CellReader, CellRegistry, Declaration, Merge, Table, Total, Totals, scale
+from .cells import CellReader, CellRegistry, Declaration, HistogramSeries, Merge, Table, Total, Totals, scale
 from .observation import Kind, Observation, RequestRecord
 from .recorder import Fold
 
@@ -101,6 +101,8 @@ SUM_SECONDS: Final = Declaration(
     name="monitoring_scrape_sum_seconds", kind="gauge", help="Time that summing the cells took for this scrape."
 )
 
+_WITHOUT_ERROR: Final = frozenset({"ok", "client_error"})
+
 QUANTILES: Final = (0.5, 0.95, 0.99)
 
 _NAME: Final = re.compile(r"[a-z_][a-z0-9_]*")
@@ -149,6 +151,8 @@ class Metrics:
         self._reader = CellReader(registry)
         self._declared: dict[str, Declaration] = {}
         self._requests = registry.table()
+        """By route, for the requests that are like the first of it: method, status and no error."""
+        self._other_requests = registry.table()
         self.active = _ActiveRequests(self)
         """Requests in flight by method: ``active["GET"][0] += 1.0`` raises their number."""
         registry.empty_after_fork(self.active)
@@ -251,31 +255,38 @@ class Metrics:
         return cell
 
     def _fold_request(self, record: RequestRecord) -> None:
-        outcome = record.outcome
-        error = "" if outcome == "ok" or outcome == "client_error" else _error_type(record)
-        key = (record.method, record.route, record.status, error)
-        series = self._requests.get(key)
-        if series is None:
-            series = self._request_series(key)
+        series = self._requests.get(record.route)
+        if (
+            series is None
+            or series.status != record.status
+            or series.method != record.method
+            or record.outcome not in _WITHOUT_ERROR
+        ):
+            series = self._other_request_series(record)
             if series is None:
                 return
-        duration, body_size = series
-        duration.observe(record.duration_seconds)
-        body_size.observe(record.bytes_sent)
-        if record.streamed:
-            values = (record.method, record.route, str(record.status), error)
+        series.duration.observe(record.duration_seconds)
+        series.body_size.observe(record.bytes_sent)
+        if record.noted and record.streamed:
+            values = (record.method, record.route, str(record.status), _error_of_request(record))
             self.observe(FIRST_BYTE, values, record.first_byte_seconds)
 
-    def _request_series(self, key: tuple[str, str, int, str]) -> tuple[Any, ...] | None:
-        method, route, status, error = key
-        values = (method, route, str(status), error)
-        made = [self.registry.series(declaration, values) for declaration in (REQUEST_DURATION, BODY_SIZE)]
-        histograms = tuple(one.histogram for one in made)
-        if None in histograms:
-            return None
-        if all(one.values == values for one in made):
-            self._requests[key] = histograms
-        return histograms
+    def _other_request_series(self, record: RequestRecord) -> _RequestSeries | None:
+        """Return the series of a request that is not like the first of its route."""
+        error = _error_of_request(record)
+        values = (record.method, record.route, str(record.status), error)
+        series = self._other_requests.get(values)
+        if series is None:
+            made = [self.registry.series(declaration, values) for declaration in (REQUEST_DURATION, BODY_SIZE)]
+            duration, body_size = (one.histogram for one in made)
+            if duration is None or body_size is None:
+                return None
+            series = _RequestSeries(record.method, record.status, duration, body_size)
+            if all(one.values == values for one in made):
+                self._other_requests[values] = series
+                if not error and self._requests.get(record.route) is None:
+                    self._requests[record.route] = series
+        return series
 
     def _fold_websocket(self, observation: Observation) -> None:
         self.observe(WEBSOCKET_DURATION, (observation.name, observation.outcome), observation.duration_seconds)
@@ -285,6 +296,18 @@ class Metrics:
 
     def _fold_span(self, observation: Observation) -> None:
         self.observe(SPAN_DURATION, (observation.name, observation.outcome), observation.duration_seconds)
+
+
+class _RequestSeries:
+    """Where the requests of one route, method, status and error are counted."""
+
+    __slots__ = ("body_size", "duration", "method", "status")
+
+    def __init__(self, method: str, status: int, duration: HistogramSeries, body_size: HistogramSeries) -> None:
+        self.method = method
+        self.status = status
+        self.duration = duration
+        self.body_size = body_size
 
 
 class _ActiveRequests(Table[Any]):
@@ -470,6 +493,10 @@ def _series(declaration: Declaration, values: tuple[str, ...], total: Total) -> 
         return Series(labels, total.value)
     bounds, counts = scale.fine_bounds(declaration.unit, declaration.le), total.counts()
     return Series(labels, total.value, total.count(), *(scale.quantile(bounds, counts, q) for q in QUANTILES))
+
+
+def _error_of_request(record: RequestRecord) -> str:
+    return "" if record.outcome in _WITHOUT_ERROR else _error_type(record)
 
 
 def _error_type(observation: Observation) -> str:

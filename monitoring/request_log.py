@@ -30,7 +30,7 @@ _PATH_LIMIT: Final = 256
 _USUAL_REST: Final = (
     '"db_calls":0,"db_ms":0,"cache_hits":0,"cache_misses":0,"llm_calls":0,"llm_tokens":0,"llm_cost_usd":0'
 )
-_TEXTS_REMEMBERED: Final = 4096
+_ROUTES_REMEMBERED: Final = 4096
 
 
 class RequestLog:
@@ -43,7 +43,8 @@ class RequestLog:
         self._service = _quoted(lines.service)
         self._written = {outcome: level for outcome, level in _LEVEL_OF.items() if LEVELS[level] >= lines.level}
         self._writes_ok = "ok" in self._written
-        self._texts: dict[tuple[str, str, int, str], str] = {}
+        self._heads: dict[tuple[str, int, str], str] = {}
+        self._routes: dict[str, str] = {}
 
     def folds(self) -> Mapping[Kind, Fold]:
         """Return which kinds of observation become lines."""
@@ -68,38 +69,44 @@ class RequestLog:
     def _render(self, lines: Iterator[Any], write: Callable[[bytes], object]) -> None:
         """Write a row of lines: of records, and of what else there was to say when they ended, or as they are.
 
-        A line is put together from parts that are made once per route, which costs half of encoding a dict.
+        A line is put together from parts that are made once, which costs half of encoding a dict. What is kept for a
+        route is short: it has left the processor's caches when the route's next request comes.
         """
-        texts, thousandths = self._texts, THOUSANDTHS
+        heads, routes, thousandths = self._heads, self._routes, THOUSANDTHS
         began, second = 0.0, ""
         for line in lines:
             if type(line) is bytes:
                 write(line)
                 continue
             record, rest = line if type(line) is tuple else (line, _USUAL_REST)
-            key = (record.method, record.route, record.status, record.outcome)
-            text = texts.get(key) or self._text(key)
+            kind = (record.method, record.status, record.outcome)
+            head = heads.get(kind) or self._head(kind)
+            route = routes.get(record.route) or self._quoted_route(record.route)
             seconds = record.duration_seconds
             ended = record.started + seconds
             if not 0 <= ended - began < 1:
                 began, second = second_of(ended)
             time, duration = int((ended - began) * 1e6), int(seconds * 1e6)
             write(
-                f'{{"timestamp":"{second}.{thousandths[time // 1000]}{thousandths[time % 1000]}Z",{text},'
+                f'{{"timestamp":"{second}.{thousandths[time // 1000]}{thousandths[time % 1000]}Z",{head},"route":{route},'
                 f'"request_id":"{record.request_id}","trace_id":"{record.trace_id}","span_id":"{record.span_id}",'
                 f'"duration_ms":{duration // 1000}.{thousandths[duration % 1000]},'
                 f'"bytes":{record.bytes_sent},{rest}}}\n'.encode()
             )
 
-    def _text(self, key: tuple[str, str, int, str]) -> str:
-        method, route, status, outcome = key
-        if len(self._texts) >= _TEXTS_REMEMBERED:
-            self._texts.clear()
-        text = self._texts[key] = (
+    def _head(self, kind: tuple[str, int, str]) -> str:
+        method, status, outcome = kind
+        head = self._heads[kind] = (
             f'"level":"{_LEVEL_OF[outcome]}","logger":"monitoring.request","event":"request","service":{self._service},'
-            f'"method":"{method}","route":{_quoted(route)},"status":{status},"outcome":"{outcome}"'
+            f'"method":"{method}","status":{status},"outcome":"{outcome}"'
         )
-        return text
+        return head
+
+    def _quoted_route(self, route: str) -> str:
+        if len(self._routes) >= _ROUTES_REMEMBERED:
+            self._routes.clear()
+        quoted = self._routes[route] = _quoted(route)
+        return quoted
 
     def _write_other(self, observation: Observation) -> None:
         fields = {

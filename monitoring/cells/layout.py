@@ -63,10 +63,15 @@ class CorruptFile(Exception):
 
 
 class Appended(NamedTuple):
-    """Where a new record lies, and its cells as a view that changes them in place."""
+    """Where a new record lies, and its cells as a view that changes them in place.
+
+    They are ``chunk[first]`` and following, too: a view that all series share is in the processor's cache already.
+    """
 
     offset: int
     cells: memoryview[float]
+    chunk: memoryview[float]
+    first: int
 
 
 class CellFile:
@@ -79,6 +84,7 @@ class CellFile:
         self.fd = fd
         self._lock = lock
         self.chunks: list[mmap.mmap] = []
+        self._views: list[memoryview[float]] = []
         self._position = HEADER_SIZE
         self._grow()
         self._write_header(header)
@@ -98,14 +104,15 @@ class CellFile:
         if self._position % CHUNK + size > room or self._position // CHUNK >= len(self.chunks):
             self._grow()
             self._position = (len(self.chunks) - 1) * CHUNK
-        chunk, start = self.chunks[self._position // CHUNK], self._position % CHUNK
-        first_cell = start + _RECORD.size + padded
+        number, start = divmod(self._position, CHUNK)
+        chunk, view = self.chunks[number], self._views[number]
+        first = (start + _RECORD.size + padded) // 8
         chunk[start + _RECORD.size : start + _RECORD.size + len(text)] = text
         _RECORD.pack_into(chunk, start, size, kind, page, parent, len(text))
         _COMMIT.pack_into(chunk, start + size - _COMMIT.size, _COMMITTED)
         offset = self._position
         self._position += size
-        return Appended(offset, memoryview(chunk)[first_cell : first_cell + 8 * cells].cast("d"))
+        return Appended(offset, view[first : first + cells], view, first)
 
     def close(self) -> None:
         """Release the descriptors, and with them the lock on the file.
@@ -120,10 +127,12 @@ class CellFile:
     def _grow(self) -> None:
         start = len(self.chunks) * CHUNK
         if self.fd is None:
-            self.chunks.append(mmap.mmap(-1, CHUNK))
-            return
-        allocate(self.fd, start, CHUNK)
-        self.chunks.append(mmap.mmap(self.fd, CHUNK, offset=start))
+            chunk = mmap.mmap(-1, CHUNK)
+        else:
+            allocate(self.fd, start, CHUNK)
+            chunk = mmap.mmap(self.fd, CHUNK, offset=start)
+        self.chunks.append(chunk)
+        self._views.append(memoryview(chunk).cast("d"))
 
     def _write_header(self, header: Header) -> None:
         packed = _HEADER.pack(

@@ -22,7 +22,7 @@ from . import layout, scale
 from .declaration import OTHER, Declaration
 from .folder import CellFolder, FolderUnusable
 from .folding import fold_dead
-from .layout import CellFile, Header
+from .layout import Appended, CellFile, Header
 
 VALUE_LIMIT: Final = 200
 """Characters kept of a label's value."""
@@ -41,31 +41,46 @@ DROPPED: Final = Declaration(
 
 
 class HistogramSeries:
-    """One label set's histogram: a sum and pages of fine buckets, each page made when a value first falls into it."""
+    """One label set's histogram: a sum and pages of fine buckets, each page made when a value first falls into it.
 
-    __slots__ = ("_add_page", "_bounds", "_pages", "_sum")
+    The page that was counted in last stays open, and cells are numbers of a view that all series share: an app with
+    many routes has emptied the processor's caches whenever it comes to this one, and has little to fetch.
+    """
+
+    __slots__ = ("_add_page", "_bounds", "_buckets", "_first", "_page", "_pages", "_sum", "_sums")
 
     def __init__(
-        self,
-        bounds: tuple[float, ...],
-        sum_cell: memoryview[float],
-        add_page: Callable[[int], memoryview[float] | None],
+        self, bounds: tuple[float, ...], sum_cell: Appended, add_page: Callable[[int], Appended | None]
     ) -> None:
         self._bounds = bounds
-        self._pages: list[memoryview[float] | None] = [None] * scale.page_count(bounds)
-        self._sum = sum_cell
+        self._sums = sum_cell.chunk
+        self._sum = sum_cell.first
+        self._page = -1
+        self._buckets = sum_cell.chunk
+        self._first = 0
+        self._pages: dict[int, Appended] = {}
         self._add_page = add_page
 
     def observe(self, value: float) -> None:
         """Count one value. NaN is the caller's to refuse: it would spoil the sum."""
         index = bisect_left(self._bounds, value)
-        page = self._pages[index >> 5]
+        if index >> 5 == self._page:  # between here and the increments nothing is called, so no thread comes in between
+            self._buckets[self._first + (index & 31)] += 1.0
+            self._sums[self._sum] += value
+        elif (page := self._open(index >> 5)) is not None:
+            page.cells[index & 31] += 1.0
+            self._sums[self._sum] += value
+
+    def _open(self, number: int) -> Appended | None:
+        """Return a page, made at first, and have it open for the next value."""
+        page = self._pages.get(number)
         if page is None:
-            page = self._pages[index >> 5] = self._add_page(index >> 5)
+            page = self._add_page(number)
             if page is None:
-                return
-        page[index & 31] += 1.0
-        self._sum[0] += value
+                return None
+            page = self._pages.setdefault(number, page)
+        self._page, self._buckets, self._first = number, page.chunk, page.first
+        return page
 
 
 class Series(NamedTuple):
@@ -296,14 +311,14 @@ class _Writer:
         with self._lock:
             parent = self._declare(declaration)
             text = json.dumps(values, ensure_ascii=False).encode("utf-8", "replace")
-            offset, cells = self.file.append(
+            made = self.file.append(
                 layout.SERIES, text=text, cells=1, parent=parent, last_resort=declaration is DROPPED
             )
         if declaration.kind != "histogram":
-            return Series(values, cells, None)
+            return Series(values, made.cells, None)
         bounds = scale.fine_bounds(declaration.unit, declaration.le)
         return Series(
-            values, None, HistogramSeries(bounds, cells, lambda page: self._add_page(declaration, offset, page))
+            values, None, HistogramSeries(bounds, made, lambda page: self._add_page(declaration, made.offset, page))
         )
 
     def _declare(self, declaration: Declaration) -> int:
@@ -313,10 +328,10 @@ class _Writer:
             self._declared[declaration.name] = appended.offset
         return self._declared[declaration.name]
 
-    def _add_page(self, declaration: Declaration, parent: int, page: int) -> memoryview[float] | None:
+    def _add_page(self, declaration: Declaration, parent: int, page: int) -> Appended | None:
         try:
             with self._lock:
-                return self.file.append(layout.PAGE, cells=scale.PAGE, parent=parent, page=page).cells
+                return self.file.append(layout.PAGE, cells=scale.PAGE, parent=parent, page=page)
         except OSError as error:
             self._page_refused(declaration, error)
             return None

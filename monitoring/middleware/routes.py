@@ -20,19 +20,19 @@ class RouteTemplates:
 
     def __init__(self, app: Any) -> None:
         self._app = app
-        self._known: dict[int, tuple[Any, str]] = {}
-        self._several: dict[int, tuple[Any, list[str]]] = {}
-        """Routes that stand at several places, whose path decides."""
+        self._known: dict[int, str] = {}
+        """Templates by the identity of the route, which is held below and so belongs to no other."""
+        self._several: dict[int, list[str]] = {}
+        """Those of routes that stand at several places, whose path decides."""
+        self._held: list[Any] = []
 
     def of(self, scope: MutableMapping[str, Any]) -> str:
         """Return the template of the route that served this scope, or "" when none did."""
         served_by = scope.get("route")
         if "fastapi" in scope:
             served_by = scope["fastapi"].get("effective_route_context") or served_by
-        known = self._known.get(id(served_by))
-        if known is not None and known[0] is served_by:
-            return known[1]
-        return self._of_unknown(served_by, scope)
+        template = self._known.get(id(served_by))
+        return template if template is not None else self._of_unknown(served_by, scope)
 
     def _of_unknown(self, served_by: Any, scope: MutableMapping[str, Any]) -> str:
         if served_by is None:
@@ -40,24 +40,21 @@ class RouteTemplates:
             if served_by is None:
                 template = scope.get("path_template")  # Litestar
                 return template if isinstance(template, str) else ""
-        known = self._known.get(id(served_by))
-        if known is not None and known[0] is served_by:
-            return known[1]
-        several = self._several.get(id(served_by))
-        if several is None or several[0] is not served_by:
-            return self._learn(served_by, scope)
-        return _by_path(several[1], scope)
+        templates: str | list[str] | None = self._known.get(id(served_by))
+        if templates is None:
+            templates = self._several.get(id(served_by)) or self._learn(served_by)
+        return templates if isinstance(templates, str) else _by_path(templates, scope)
 
-    def _learn(self, served_by: Any, scope: MutableMapping[str, Any]) -> str:
-        for remembered in (self._known, self._several):
-            if len(remembered) >= _REMEMBERED:
+    def _learn(self, served_by: Any) -> str | list[str]:
+        if len(self._held) >= _REMEMBERED:
+            for remembered in (self._known, self._several, self._held):
                 remembered.clear()
+        self._held.append(served_by)
         candidates = [template for marker, template in _walk(_routes_of(self._app), "") if marker is served_by]
         if len(candidates) > 1:
-            self._several[id(served_by)] = (served_by, candidates)
-            return _by_path(candidates, scope)
-        template = candidates[0] if candidates else _own_template(served_by)
-        self._known[id(served_by)] = (served_by, template)
+            self._several[id(served_by)] = candidates
+            return candidates
+        template = self._known[id(served_by)] = candidates[0] if candidates else _own_template(served_by)
         return template
 
 
