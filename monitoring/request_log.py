@@ -88,14 +88,16 @@ class RequestLog:
                 began, second = second_of(ended)
             time, duration = int((ended - began) * 1e6), int(seconds * 1e6)
             write(
-                f'{{"timestamp":"{second}.{thousandths[time // 1000]}{thousandths[time % 1000]}Z",{head},"route":{route},'
-                f'"request_id":"{record.request_id}","trace_id":"{record.trace_id}","span_id":"{record.span_id}",'
+                f'{{"timestamp":"{second}.{thousandths[time // 1000]}{thousandths[time % 1000]}Z",{head},'
+                f'"route":{route},"request_id":"{record.request_id}","trace_id":"{record.trace_id}","span_id":"{record.span_id}",'
                 f'"duration_ms":{duration // 1000}.{thousandths[duration % 1000]},'
                 f'"bytes":{record.bytes_sent},{rest}}}\n'.encode()
             )
 
     def _head(self, kind: tuple[str, int, str]) -> str:
         method, status, outcome = kind
+        if len(self._heads) >= _ROUTES_REMEMBERED:
+            self._heads.clear()
         head = self._heads[kind] = (
             f'"level":"{_LEVEL_OF[outcome]}","logger":"monitoring.request","event":"request","service":{self._service},'
             f'"method":"{method}","status":{status},"outcome":"{outcome}"'
