@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import threading
+import weakref
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -99,6 +100,7 @@ class Monitoring:
             self._before_end,
         )
         self._check_alerts_and_store()
+        _made.add(self)
 
     @property
     def performance(self) -> PerformanceTracker:
@@ -271,6 +273,7 @@ class Monitoring:
     def _before_end(self) -> None:
         """Write what waits: a server is about to end this process."""
         self.background.stop()
+        self._kept.start_anew()
         self.log_lines.writer.stop_queue()
 
     def _start_background(self) -> None:
@@ -458,8 +461,12 @@ def shutdown() -> None:
         restore_logging()
 
 
+_made: weakref.WeakSet[Monitoring] = weakref.WeakSet()
+
+
 def _close_at_exit() -> None:
-    _current.close()
+    for monitoring in list(_made):
+        monitoring.close()
 
 
 atexit.register(_close_at_exit)

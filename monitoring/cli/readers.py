@@ -5,13 +5,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from sqlalchemy import make_url
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError
-
 from ..cells import NullRegistry, Totals
 from ..config import Config, ConfigError
 from ..monitor import Monitoring
-from ..store.database import FILE_NAME
+from ..store.database import FILE_NAME, url_of
 
 
 class _NoCells:
@@ -63,8 +60,6 @@ def config_of(chosen: argparse.Namespace) -> Config:
 def check_url(store: str) -> None:
     """Raise ConfigError for what is no URL of a database. It is not repeated: there may be a password in it."""
     try:
-        make_url(store).get_dialect()
-    except (ArgumentError, NoSuchModuleError):
-        raise ConfigError(
-            "The store's URL is of no kind that SQLAlchemy knows; give one such as postgresql+psycopg://user@host/name."
-        ) from None
+        url_of(store)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None

@@ -54,7 +54,7 @@ class Database:
 
     def __init__(self, place: str) -> None:
         """``place`` is a folder for the embedded database, or the URL of another one. Raise ValueError for neither."""
-        self.url = _url_of(place)
+        self.url = url_of(place)
         self.is_embedded = self.url.get_backend_name() == "sqlite"
         self.path = Path(self.url.database or FILE_NAME).absolute() if self.is_embedded else None
         self._start_anew()
@@ -214,7 +214,10 @@ def _make_file(path: Path) -> int:
     return path.stat().st_ino
 
 
-def _url_of(place: str) -> URL:
+def url_of(place: str) -> URL:
+    """Return the URL of a folder's embedded database, or of another one. Raise ValueError for neither; the message
+    does not repeat a URL: there may be a password in it.
+    """
     if "://" not in place:
         return make_url(f"sqlite:///{Path(place).absolute() / FILE_NAME}")
     try:

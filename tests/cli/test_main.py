@@ -66,7 +66,7 @@ def test_a_url_of_no_database_is_refused_without_being_repeated(run: Run, url: s
     """There may be a password in it."""
     ran = run("status", "--store", url)
     assert (ran.status, ran.out) == (2, "")
-    assert ran.err.startswith("monitoring status: The store's URL is of no kind that SQLAlchemy knows; ")
+    assert ran.err.startswith("monitoring status: store must be a folder or a database's URL such as ")
     assert "secret" not in ran.err
 
 

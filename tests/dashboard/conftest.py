@@ -83,7 +83,7 @@ def browser() -> Iterator[Any]:
 def stub_site() -> Iterator[Site]:
     """Serve fresh scenarios on a free port."""
     stubs = scenarios()
-    server = uvicorn.Server(uvicorn.Config(site(stubs), port=0, log_level="error", ws="none", lifespan="off"))
+    server = uvicorn.Server(uvicorn.Config(site(stubs), port=0, log_config=None, ws="none", lifespan="off"))
     started = threading.Event()
     startup = server.startup
 

@@ -685,7 +685,7 @@ def test_an_edge_inside_an_edge_does_nothing(twin: Twin, monitoring: Monitoring,
 def test_an_edge_acts_for_the_monitoring_it_was_given(twin: Twin, monitoring: Monitoring, sink: MemorySink) -> None:
     """Two apps in one process can have a Monitoring each."""
     own_sink = MemorySink()
-    own = Monitoring(Config(log_destination=os.devnull), sinks=[own_sink])
+    own = Monitoring(Config(log_destination=os.devnull, store=None), sinks=[own_sink])
     own.registry.keep_in_memory()
     wrap = MonitoringMiddleware if twin.name == "asgi" else WSGIMonitoringMiddleware
     twin.ask(wrap(twin.app(Reply), own))
