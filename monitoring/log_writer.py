@@ -1,16 +1,13 @@
 """Where rendered lines go: straight to the destination, or, once a process serves requests, through a queue and one
 thread.
 
-A line comes as bytes, or as something that ``render`` makes one of. Those wait until there are enough of them, and are
-rendered in a row: the app's own code has emptied the processor's caches each time, and a row finds them full. The lines
-go into a few blocks of memory that are used again and again: thousands of freed lines would leave a heap full of holes,
-in which the app's own allocations take longer (for Starlette's routing by regular expressions: 2 us a request).
+The queue is a few blocks of memory that are used again and again. Lines that are kept and freed one by one would leave
+a heap full of holes, in which the app's own allocations take longer: routing 200 routes took 2 us more.
 
-The thread does hardly more than write those blocks: Python work in a thread costs more under the GIL than in place.
-Whoever writes a line that is due (after a while, when enough bytes wait, at once for an error) hands over: it wakes the
-thread and pauses for a moment, so that the thread gets the GIL. A busy event loop would let go of it for microseconds
-only, and wake the thread in vain each time. The queue is bounded in bytes; lines below error are dropped first, and
-counted.
+The thread does nothing but write blocks: Python work in a thread costs more under the GIL than in place. Whoever writes
+a line that is due (after a while, when enough bytes wait, at once for an error) hands over: it wakes the thread and
+pauses for a moment, so that the thread gets the GIL. A busy event loop would let go of it for microseconds only, and
+wake the thread in vain each time. The queue is bounded in bytes; lines below error are dropped first, and counted.
 """
 
 from __future__ import annotations
@@ -22,16 +19,10 @@ import sys
 import threading
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from io import BytesIO
 from time import perf_counter
-from typing import Any, Final
-
-_ROW: Final = 64
-"""Lines that are rendered at once."""
-
-_LONG: Final = 480
-"""Bytes of a line that ends a row: only what is in a block counts as waiting."""
+from typing import Final
 
 _BLOCK: Final = 64 * 1024
 """Bytes from which a block is full."""
@@ -42,7 +33,7 @@ _MUCH: Final = _BLOCKS_KEPT * _BLOCK
 """Bytes that are handed over before their time."""
 
 _PATIENCE_SECONDS: Final = 1.0
-"""Longest wait for another thread's row; a signal handler's own thread may be in the middle of one."""
+"""Longest wait for whoever closes a block: it may be this thread, which a signal has interrupted."""
 
 _ERROR_PAUSE_SECONDS: Final = 0.5
 """Shortest time between two hand-overs for errors: of many the first is written at once, the others that soon."""
@@ -51,14 +42,6 @@ _HAND_OVER_SECONDS: Final = 0.001
 """Longest pause of a hand-over. A block in the page cache takes a tenth of it; a stalled disk costs no more."""
 
 OnDropped = Callable[[str, int], None]
-Render = Callable[[Iterator[Any], Callable[[bytes], object]], None]
-"""Writes a row of lines. When it raises, it is called again with the rest of the row."""
-
-
-def _write_as_they_are(lines: Iterator[Any], write: Callable[[bytes], object]) -> None:
-    for line in lines:
-        write(line)
-
 
 class LogWriter:
     """Writes lines to stdout, stderr or a file that several processes may append to. Never raises. Thread-safe."""
@@ -73,12 +56,11 @@ class LogWriter:
     ) -> None:
         self.destination = destination
         self._queue_bytes = queue_bytes
+        self._block_bytes = min(_BLOCK, queue_bytes)
         self._flush_seconds = flush_seconds
         self._on_dropped = on_dropped
         self._fd: int | None = None
         self._complained = False
-        self.render: Render = _write_as_they_are
-        """Makes lines of what came by ``write_later``."""
         self.queues = False
         """Whether lines are queued in this process, for the thread to write."""
         self._lock = threading.Lock()
@@ -88,33 +70,35 @@ class LogWriter:
 
     def write(self, line: bytes, urgent: bool = False) -> None:
         """Write one line, which ends in a newline. ``urgent`` lines (errors) do not wait and are dropped last."""
-        if not self.queues:
-            self._write_block(line, 1)
-            return
-        self.write_later(line, perf_counter(), urgent)
-        if len(line) > _LONG:
-            self._gather()
+        if self.queues:
+            self._queue(line, urgent, perf_counter())
+        else:
+            self._write_block(line)
 
-    def write_later(self, line: Any, moment: float, urgent: bool = False) -> None:
-        """Write what ``render`` makes of ``line``, or ``line`` itself where it is bytes; in order with all others.
+    def write_of_request(self, line: bytes, urgent: bool, moment: float) -> None:
+        """Write a request's line at ``moment``, the present reading of ``perf_counter``.
 
-        ``moment`` is the present reading of ``perf_counter``. The first such line begins the queue: it is a request's.
+        The first one in a process begins the queue, so that a master that only preloads has none.
         """
-        if not self.queues and not self.start_queue():
-            self._render([line], lambda rendered: self._write_block(rendered, 1))
-            return
+        if not self.queues:
+            self.start_queue()
+            if not self.queues:  # it is closed
+                return self._write_block(line)
+        self._queue(line, urgent, moment)
+
+    def _queue(self, line: bytes, urgent: bool, moment: float) -> None:
         if self._is_full and not self._has_room(urgent):
             self._on_dropped("queue_full", 1)
             return
-        lines = self._lines
-        lines.append(line)
-        if len(lines) >= _ROW:
-            self._gather()
+        size = self._block.write(line)
+        self._room -= size
+        if self._room < 0:
+            self._close_block()
         if moment >= self._due or (urgent and moment >= self._errors_due):
             self._hand_over(moment)
 
-    def start_queue(self) -> bool:
-        """Begin to queue, unless the writer is closed; say whether lines are queued now."""
+    def start_queue(self) -> None:
+        """Begin to queue, unless the writer is closed."""
         with self._lock:
             if self._thread is None and not self._closed:
                 thread = threading.Thread(target=self._run, name="monitoring-log-writer", daemon=True)
@@ -122,7 +106,6 @@ class LogWriter:
                 thread.start()
                 atexit.register(self.flush)
                 _flush_at_end_of_multiprocessing_child(self.flush)
-            return self.queues
 
     def stop_queue(self) -> None:
         """Write everything that waits, and later lines directly until the next request."""
@@ -146,18 +129,18 @@ class LogWriter:
         self.stop_queue()
 
     def _start_afresh(self) -> None:
-        self._lines: deque[Any] = deque()
         self._block = _new_block()
-        self._lines_in_block = 0
-        self._blocks: deque[tuple[BytesIO, int]] = deque()
+        self._room = self._block_bytes
+        """Bytes until the block is full."""
+        self._blocks: deque[BytesIO] = deque()
         self._blocks_kept: list[BytesIO] = []
-        self._taken = 0
-        self._written = 0
+        self._waiting = 0
+        """Bytes in the blocks that are full."""
         self._is_full = False
         self._due = self._errors_due = 0.0
         self._thread = None
         self.queues = self._closed = False
-        self._gathering = threading.Lock()
+        self._closing = threading.Lock()
         self._lock = threading.Lock()
         self._wake = threading.Lock()
         self._done = threading.Lock()
@@ -167,7 +150,7 @@ class LogWriter:
     def _hand_over(self, moment: float) -> None:
         self._due = moment + self._flush_seconds
         self._errors_due = moment + min(self._flush_seconds, _ERROR_PAUSE_SECONDS)
-        self._gather(closing=True)
+        self._close_block()
         self._done.acquire(blocking=False)
         _release(self._wake)
         self._done.acquire(timeout=_HAND_OVER_SECONDS)
@@ -176,74 +159,56 @@ class LogWriter:
         while self.queues:
             # Under traffic the lines themselves bring a wake-up in time; this one is for the last before a silence.
             self._wake.acquire(timeout=2 * self._flush_seconds)
-            if self._blocks or self._lines or self._lines_in_block:
+            if self._blocks or self._block.tell():
                 self.flush()
             _release(self._done)
 
-    def _gather(self, *, closing: bool = False, patience: float = 0.0) -> None:
-        """Render what waits into the block; one thread does it at a time, so that lines keep their order."""
-        if not self._gathering.acquire(timeout=patience):
+    def _close_block(self, patience: float = 0.0) -> None:
+        """Put the block in line to be written, and begin another; one thread at a time, so that they keep their
+        order.
+        """
+        if not self._closing.acquire(timeout=patience):
             return
         try:
-            self._fill_block()
-            if closing or self._block.tell() >= _BLOCK:
-                self._close_block()
+            following = self._blocks_kept.pop() if self._blocks_kept else _new_block()
+            # Between these two nothing is called, so that no thread writes to a block that is closed.
+            block, self._block = self._block, following
+            self._room = self._block_bytes
+            self._blocks.append(block)
+            self._count_waiting(block.tell())
         finally:
-            self._gathering.release()
-
-    def _fill_block(self) -> None:
-        lines, before = self._lines, self._block.tell()
-        row = [lines.popleft() for _ in range(len(lines))]
-        self._render(row, self._block.write)
-        self._lines_in_block += len(row)
-        self._taken += self._block.tell() - before
-        self._measure()
-
-    def _render(self, row: list[Any], write: Callable[[bytes], object]) -> None:
-        lines = iter(row)
-        for _ in range(len(row) + 1):
-            try:
-                return self.render(lines, write)
-            except Exception:  # of one line, which is lost
-                self._on_dropped("not_rendered", 1)
-
-    def _close_block(self) -> None:
-        if self._lines_in_block:
-            self._blocks.append((self._block, self._lines_in_block))
-            self._block = self._blocks_kept.pop() if self._blocks_kept else _new_block()
-            self._lines_in_block = 0
+            self._closing.release()
 
     def _drain(self) -> None:
-        self._gather(closing=True, patience=_PATIENCE_SECONDS)
+        self._close_block(_PATIENCE_SECONDS)
         while self._blocks:
-            block, lines = self._blocks.popleft()
+            block = self._blocks.popleft()
             size = block.tell()
             with block.getbuffer() as buffer, buffer[:size] as filled:
-                self._write_block(filled, lines)
-            self._written += size
-            if len(self._blocks_kept) < _BLOCKS_KEPT:
+                self._write_block(filled)
+            self._count_waiting(-size)
+            if size < 2 * _BLOCK and len(self._blocks_kept) < _BLOCKS_KEPT:
                 block.seek(0)
                 self._blocks_kept.append(block)
-        self._measure()
 
-    def _measure(self) -> None:
-        waiting = self._taken - self._written
-        self._is_full = waiting > self._queue_bytes
-        if waiting > _MUCH:
+    def _count_waiting(self, size: int) -> None:
+        self._waiting += size
+        self._is_full = self._waiting > self._queue_bytes
+        if self._waiting > _MUCH:
             self._due = 0.0
 
     def _has_room(self, urgent: bool) -> bool:
-        waiting = self._taken - self._written
+        waiting = self._waiting + self._block.tell()
         return waiting <= self._queue_bytes or (urgent and waiting < 2 * self._queue_bytes)
 
-    def _write_block(self, block: bytes | memoryview, lines: int) -> None:
+    def _write_block(self, block: bytes | memoryview) -> None:
         try:
             if self._fd is None:
                 self._fd = _open(self.destination)
             while block:
                 block = block[os.write(self._fd, block) :]
         except OSError as error:
-            self._on_dropped("write_failed", lines)
+            self._on_dropped("write_failed", bytes(block).count(b"\n"))
             self._complain(error)
 
     def _complain(self, error: OSError) -> None:
@@ -262,9 +227,7 @@ _writers: weakref.WeakSet[LogWriter] = weakref.WeakSet()
 
 
 def _new_block() -> BytesIO:
-    block = BytesIO(bytes(_BLOCK + _BLOCK // 2))
-    block.seek(0)
-    return block
+    return BytesIO(bytes(_BLOCK + _BLOCK // 8))
 
 
 def _open(destination: str) -> int:

@@ -5,8 +5,8 @@ Errors get a line of their own, with the stack.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Final
+from collections.abc import Mapping
+from typing import Final
 
 import orjson
 
@@ -26,6 +26,7 @@ _LEVEL_OF: Final[Mapping[str, str]] = {
     "aborted": "info",
     "cancelled": "info",
 }
+_URGENT: Final = frozenset(outcome for outcome, level in _LEVEL_OF.items() if level == "error")
 _PATH_LIMIT: Final = 256
 _USUAL_REST: Final = (
     '"db_calls":0,"db_ms":0,"cache_hits":0,"cache_misses":0,"llm_calls":0,"llm_tokens":0,"llm_cost_usd":0'
@@ -39,10 +40,9 @@ class RequestLog:
     def __init__(self, lines: LogLines) -> None:
         self._lines = lines
         self._writer = lines.writer
-        self._writer.render = self._render
         self._service = _quoted(lines.service)
         self._written = {outcome: level for outcome, level in _LEVEL_OF.items() if LEVELS[level] >= lines.level}
-        self._writes_ok = "ok" in self._written
+        self._second = (0.0, "")
         self._heads: dict[tuple[str, int, str], str] = {}
         self._routes: dict[str, str] = {}
 
@@ -51,53 +51,40 @@ class RequestLog:
         return {"request": self._write_request, "websocket": self._write_other, "background": self._write_other}
 
     def _write_request(self, record: RequestRecord) -> None:
-        if record.noted or record.called or record.outcome != "ok":
-            self._write_unusual(record)
-        elif self._writes_ok:
-            self._writer.write_later(record, record.started + record.duration_seconds)
+        """Write the line, put together from parts that are made once, which costs half of encoding a dict.
 
-    def _write_unusual(self, record: RequestRecord) -> None:
-        """Write a request that has more to say: what there is now, because its work in the background may go on."""
+        What is kept for a route is short: it has left the processor's caches when the route's next request comes.
+        """
+        rest = self._unusual_rest(record) if record.noted or record.called else _USUAL_REST
+        kind = (record.method, record.status, record.outcome)
+        head = self._heads.get(kind) or self._head(kind)
+        if not head:
+            return
+        route = self._routes.get(record.route) or self._quoted_route(record.route)
+        seconds = record.duration_seconds
+        ended = record.started + seconds
+        began, second = self._second
+        if not 0 <= ended - began < 1:
+            began, second = self._second = second_of(ended)
+        time, duration = int((ended - began) * 1e6), int(seconds * 1e6)
+        line = (
+            f'{{"timestamp":"{second}.{THOUSANDTHS[time // 1000]}{THOUSANDTHS[time % 1000]}Z",{head},"route":{route},'
+            f'"request_id":"{record.request_id}","trace_id":"{record.trace_id}","span_id":"{record.span_id}",'
+            f'"duration_ms":{duration // 1000}.{THOUSANDTHS[duration % 1000]},"bytes":{record.bytes_sent},{rest}}}\n'
+        ).encode()
+        self._writer.write_of_request(line, record.outcome in _URGENT, ended)
+
+    def _unusual_rest(self, record: RequestRecord) -> str:
         if record.exception is not None and "server_error" in self._written:
             place = {"method": record.method, "route": record.route}
             self._lines.emit("error", "monitoring.error", "unhandled exception", place, record.exception)
-        level = self._written.get(record.outcome)
-        if level is not None:
-            ended = record.started + record.duration_seconds
-            self._writer.write_later((record, _rest(record)), ended, level == "error")
-
-    def _render(self, lines: Iterator[Any], write: Callable[[bytes], object]) -> None:
-        """Write a row of lines: of records, and of what else there was to say when they ended, or as they are.
-
-        A line is put together from parts that are made once, which costs half of encoding a dict. What is kept for a
-        route is short: it has left the processor's caches when the route's next request comes.
-        """
-        heads, routes, thousandths = self._heads, self._routes, THOUSANDTHS
-        began, second = 0.0, ""
-        for line in lines:
-            if type(line) is bytes:
-                write(line)
-                continue
-            record, rest = line if type(line) is tuple else (line, _USUAL_REST)
-            kind = (record.method, record.status, record.outcome)
-            head = heads.get(kind) or self._head(kind)
-            route = routes.get(record.route) or self._quoted_route(record.route)
-            seconds = record.duration_seconds
-            ended = record.started + seconds
-            if not 0 <= ended - began < 1:
-                began, second = second_of(ended)
-            time, duration = int((ended - began) * 1e6), int(seconds * 1e6)
-            write(
-                f'{{"timestamp":"{second}.{thousandths[time // 1000]}{thousandths[time % 1000]}Z",{head},'
-                f'"route":{route},"request_id":"{record.request_id}","trace_id":"{record.trace_id}","span_id":"{record.span_id}",'
-                f'"duration_ms":{duration // 1000}.{thousandths[duration % 1000]},'
-                f'"bytes":{record.bytes_sent},{rest}}}\n'.encode()
-            )
+        return _rest(record)
 
     def _head(self, kind: tuple[str, int, str]) -> str:
+        """Return what the lines of a kind begin with, "" when they are below the level that is written."""
         method, status, outcome = kind
-        if len(self._heads) >= _ROUTES_REMEMBERED:
-            self._heads.clear()
+        if outcome not in self._written:
+            return ""
         head = self._heads[kind] = (
             f'"level":"{_LEVEL_OF[outcome]}","logger":"monitoring.request","event":"request","service":{self._service},'
             f'"method":"{method}","status":{status},"outcome":"{outcome}"'

@@ -45,15 +45,17 @@ class TraceParent(NamedTuple):
     flags: str
 
 
-def new_ids(moment: float | None = None) -> tuple[str, str]:
+def new_ids() -> tuple[str, str]:
     """Return a fresh request ID (32 hex digits, valid as a trace ID) and a span ID (16 hex digits).
 
     The first 8 digits of a request ID are the second of unix time in which it was made, so that IDs sort by time and
-    an index of them grows at its end; the other 24 are random, and the last 16 of them are the span ID. ``moment`` is
-    the present reading of ``perf_counter``, where the caller has it already.
+    an index of them grows at its end; the other 24 are random, and the last 16 of them are the span ID.
     """
-    if moment is None:
-        moment = perf_counter()
+    return new_ids_at(perf_counter())
+
+
+def new_ids_at(moment: float) -> tuple[str, str]:
+    """Do the same when ``perf_counter`` shows ``moment``, for a caller that has looked already."""
     second, end = _second
     if moment >= end:
         second = _begin_second(moment)

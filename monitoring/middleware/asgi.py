@@ -63,12 +63,18 @@ class MonitoringMiddleware:
             return await _refuse(edge, scope, receive, send, str(refusal))
         except Exception as error:
             edge.recorder.failed("MonitoringMiddleware", error)
-            await self.app(scope, receive, send)
-            return
+            return await self.app(scope, receive, send)
+
+        async def observed_receive(record: RequestRecord = record, receive: Receive = receive) -> Message:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                record.disconnected = True
+            return message
+
         observed_send = _observe_send(edge, record, self._routes.of, scope, send)
         token = current_record.set(record)
         try:
-            await self.app(scope, _observe_receive(record, receive), observed_send)
+            await self.app(scope, observed_receive, observed_send)
             if not record.finished:
                 outcome = "client_disconnected" if record.disconnected else "aborted"
                 self._end_early(edge, record, scope, outcome)
@@ -215,18 +221,6 @@ def _add_header(headers: dict[str, str] | None, name: str, value: bytes) -> dict
     else:
         headers[name] = value.decode("latin-1")
     return headers
-
-
-def _observe_receive(record: RequestRecord, receive: Receive) -> Receive:
-    """Return ``receive``, which notes on ``record`` that the client left."""
-
-    async def observed_receive(receive: Receive = receive, record: RequestRecord = record) -> Message:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            record.disconnected = True
-        return message
-
-    return observed_receive
 
 
 def _observe_send(

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from ..observation import UNMATCHED, Observation, RequestRecord, outcome_of_status
 from ..recorder import Recorder
-from ..utils.ids import new_ids
+from ..utils.ids import new_ids_at
 from .inbound import InboundPolicy
 from .methods import METHODS, OTHER_METHOD
 
@@ -95,7 +95,7 @@ class Edge:
         record.started = moment = perf_counter()
         record.method = method = METHODS.get(method, OTHER_METHOD)
         record.path = path
-        record.request_id, record.span_id = new_ids(moment)
+        record.request_id, record.span_id = new_ids_at(moment)
         record.trace_id = record.request_id
         record.bytes_sent = 0
         record.noted = record.called = record.finished = False
