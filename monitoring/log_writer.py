@@ -43,6 +43,7 @@ _HAND_OVER_SECONDS: Final = 0.001
 
 OnDropped = Callable[[str, int], None]
 
+
 class LogWriter:
     """Writes lines to stdout, stderr or a file that several processes may append to. Never raises. Thread-safe."""
 

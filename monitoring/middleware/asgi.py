@@ -63,7 +63,8 @@ class MonitoringMiddleware:
             return await _refuse(edge, scope, receive, send, str(refusal))
         except Exception as error:
             edge.recorder.failed("MonitoringMiddleware", error)
-            return await self.app(scope, receive, send)
+            await self.app(scope, receive, send)
+            return
 
         async def observed_receive(record: RequestRecord = record, receive: Receive = receive) -> Message:
             message = await receive()
