@@ -43,6 +43,7 @@ _HAND_OVER_SECONDS: Final = 0.001
 
 OnDropped = Callable[[str, int], None]
 
+
 class LogWriter:
     """Writes lines to stdout, stderr or a file that several processes may append to. Never raises. Thread-safe."""
 
@@ -63,6 +64,8 @@ class LogWriter:
         self._complained = False
         self.queues = False
         """Whether lines are queued in this process, for the thread to write."""
+        self._thread: threading.Thread | None = None
+        self._lock = threading.Lock()
         self._start_afresh()
         _writers.add(self)
 
@@ -90,7 +93,7 @@ class LogWriter:
             return
         size = self._block.write(line)
         self._room -= size
-        if self._room < 0:
+        if self._room <= 0:
             self._close_block()
         if moment >= self._due or (urgent and moment >= self._errors_due):
             self._hand_over(moment)
@@ -136,7 +139,7 @@ class LogWriter:
         """Bytes in the blocks that are full."""
         self._is_full = False
         self._due = self._errors_due = 0.0
-        self._thread: threading.Thread | None = None
+        self._thread = None
         self.queues = self._closed = False
         self._closing = threading.Lock()
         self._lock = threading.Lock()

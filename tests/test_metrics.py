@@ -42,7 +42,7 @@ def fold_request(
     record.method, record.route, record.status = method, route, status
     record.outcome, record.exception = outcome, exception
     record.duration_seconds, record.first_byte_seconds, record.bytes_sent = 0.25, 0.02, 512
-    record.streamed = True
+    record.streamed = record.noted = True
     m.metrics.folds()["request"](record)
 
 

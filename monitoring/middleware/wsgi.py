@@ -12,7 +12,7 @@ from typing import Any
 
 from ..context import current_record, reset
 from ..observation import RequestRecord
-from .edge import RECORD_KEY, Edge, HasEdge, WSGIApp, current_edge, attach, is_marked, mark
+from .edge import RECORD_KEY, Edge, HasEdge, WSGIApp, attach, current_edge, is_marked, mark
 from .inbound import InvalidRequestId
 
 Environ = MutableMapping[str, Any]
@@ -88,6 +88,7 @@ class _Response:
         record, name = self._record, self._edge.request_id_header
         try:
             record.status = int(status[:3])
+            record.first_byte_seconds = perf_counter() - record.started
             record.route = record.route or _werkzeug_route(self._environ)
             kept = []
             for pair in headers:
@@ -140,9 +141,7 @@ class _Response:
             raise
         finally:
             reset(current_record, token)
-        if not record.bytes_sent:
-            record.first_byte_seconds = perf_counter() - record.started
-        elif not record.streamed:
+        if record.bytes_sent:
             record.streamed = record.noted = True
         record.bytes_sent += len(chunk)
         if record.bytes_sent == self._length:

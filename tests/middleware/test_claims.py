@@ -832,7 +832,7 @@ def test_in_tests_a_broken_policy_is_not_hidden(
     """Under ``testing.use`` the failure is raised, not logged away."""
     assert monitoring.edge is not None
     monkeypatch.setattr(monitoring.edge.policy, "take_over", _fail)
-    answer = twin.ask(twin.wrap(twin.app(Reply)))
+    answer = twin.ask(twin.wrap(twin.app(Reply)), headers=[("x-request-id", "given")])
     assert isinstance(answer.error, AssertionError)
 
 
