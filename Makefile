@@ -10,11 +10,11 @@ demo: .venv/demo
 	$(BIN)/monitoring demo --port $(PORT) --workers $(WORKERS) $(ARGS)
 
 test: .venv/test
-	scripts/install-components prometheus chromium
+	scripts/install-components prometheus chromium redis-server postgresql=psql npm:@copilotkit/aimock@1.43.0
 	$(BIN)/python -m pytest -m "not long" $(ARGS)
 
 test-long: .venv/test
-	scripts/install-components prometheus chromium
+	scripts/install-components prometheus chromium redis-server postgresql=psql npm:@copilotkit/aimock@1.43.0
 	$(BIN)/python -m pytest $(ARGS)
 
 lint: .venv/lint

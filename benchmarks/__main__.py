@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from . import cells_scrape, pieces, report, request_overhead, server_throughput
+from . import calls, cells_scrape, errors, pieces, report, request_overhead, server_throughput
 
 THREADED = ("again", "ours", "correlation-id", "stack-sentry")
 """Rungs worth a long round: ours, which has a thread, and what it is judged by."""
@@ -17,10 +17,13 @@ def main() -> None:
     quick = ["--quick"] if parser.parse_args().quick else []
     for framework in ("starlette", "fastapi", "flask", "django"):
         request_overhead.main(["--framework", framework, *quick])
+    request_overhead.main(["--rooms", *quick])
     request_overhead.main(["--long", *quick, "--only", *THREADED])
     server_throughput.main(quick)
     cells_scrape.main(quick)
     pieces.main(quick)
+    errors.main(quick)
+    calls.main(quick)
     print(f"\nWritten to {report.RESULTS}/")
 
 

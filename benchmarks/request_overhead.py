@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from .apps import APPS, ROUTES, WSGI
 from .harness import Measured, Spread, measure
 from .report import Bar, Result, publish
-from .variants import ASGI_LADDER, WSGI_LADDER, Rung, builder
+from .variants import ASGI_LADDER, ROOMS, WSGI_LADDER, Rung, builder
 
 COLUMNS = ("variant", "added", "quiet", "25 %", "75 %", "95 % interval", "x the stack", "evidence")
 LONG_ROUND = 4_000
@@ -23,6 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--requests", type=int, default=400, help="requests of a round, in hundreds (default 400)")
     parser.add_argument("--long", action="store_true", help=f"12 rounds of {LONG_ROUND}, so that threads really run")
     parser.add_argument("--quick", action="store_true", help="16 rounds of 200: a first idea")
+    parser.add_argument("--rooms", action="store_true", help="what each room of ours adds to the one before")
     parser.add_argument("--only", nargs="+", metavar="KEY", help="these rungs only, next to the bare app")
     chosen = parser.parse_args(arguments)
     cycles, requests = (16, 200) if chosen.quick else (chosen.cycles, chosen.requests)
@@ -30,12 +31,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         cycles, requests = (4 if chosen.quick else 12), LONG_ROUND
     if requests % 100:
         parser.error(f"--requests must be in hundreds, so that the mix is whole, got {requests}; for example 400.")
-    ladder = WSGI_LADDER if chosen.framework in WSGI else ASGI_LADDER
+    ladder = WSGI_LADDER if chosen.framework in WSGI else ROOMS if chosen.rooms else ASGI_LADDER
     if chosen.only:
         ladder = {key: rung for key, rung in ladder.items() if key == "bare" or key in chosen.only}
     present = [key for key, rung in ladder.items() if not rung.missing()]
     measured = measure({key: builder(chosen.framework, key) for key in present}, cycles=cycles, requests=requests)
-    kind = "_long" if chosen.long else "_partial" if chosen.only else ""
+    kind = "_rooms" * chosen.rooms + "_long" * chosen.long + "_partial" * bool(chosen.only)
     publish(_result(chosen.framework, kind, ladder, measured, cycles, requests))
 
 

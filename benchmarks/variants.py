@@ -41,7 +41,7 @@ def builder(framework: str, key: str) -> Callable[[], Subject]:
 
 
 def _build(framework: str, key: str) -> Subject:
-    ladder = WSGI_LADDER if framework in WSGI else ASGI_LADDER
+    ladder = WSGI_LADDER if framework in WSGI else {**ROOMS, **ASGI_LADDER}
     return ladder[key].build(APPS[framework])
 
 
@@ -95,8 +95,14 @@ def ours_unconfigured(make: MakeApp) -> Subject:
     return Subject(app)
 
 
-def ours(make: MakeApp, wsgi: bool = False) -> Subject:
-    """Everything on: ID (taken over from the peer, as the others do), context, metrics, percentiles, line to a file."""
+EVERY_ROOM = ("Metrics", "RequestLog", "ErrorTracker", "Analytics", "KeptRequests")
+"""The sinks of requests, in the order in which the ladder of rooms switches them on."""
+
+
+def ours(make: MakeApp, wsgi: bool = False, rooms: tuple[str, ...] = EVERY_ROOM, store: bool = True) -> Subject:
+    """Everything on: ID (taken over from the peer, as the others do), context, metrics, percentiles, line to a file,
+    errors, usage, kept requests, store. With fewer ``rooms`` only those sinks fold requests.
+    """
     import monitoring
 
     log = on_disk("ours.log")
@@ -107,12 +113,25 @@ def ours(make: MakeApp, wsgi: bool = False) -> Subject:
         log_destination=str(log),
         cells_folder=str(in_memory("cells")),
         trusted_proxies=("127.0.0.1",),
+        store=str(on_disk("store")) if store else None,
     )
+    folds = monitor.recorder._folds
+    folds["request"] = tuple(fold for fold in folds["request"] if fold.__qualname__.partition(".")[0] in rooms)
+    monitor.recorder._request_folds = folds["request"]
+
+    def drain() -> None:
+        """Write what waits. Roll-ups are no such work: they cost the same every five seconds, whatever the traffic."""
+        monitor.log_lines.writer.flush()
+        if store and (flusher := monitor.background.flusher):
+            with flusher._work:
+                flusher._write_facts()
 
     def evidence() -> Evidence:
         metrics = monitor.metrics.snapshot()
-        requests = metrics["http_server_request_duration_seconds"].series
+        requests = metrics["http_server_request_duration_seconds"].series if "Metrics" in rooms else ()
         dropped = metrics.get("monitoring_log_lines_dropped_total")
+        if rooms != EVERY_ROOM:
+            return {}
         return {
             "lines": count_lines(log, "request"),
             "counted": int(sum(series.count for series in requests)),
@@ -121,7 +140,7 @@ def ours(make: MakeApp, wsgi: bool = False) -> Subject:
             "failures": sum(monitor.recorder.failures.values()),
         }
 
-    return Subject(app, wsgi=wsgi, drain=monitor.log_lines.writer.flush, evidence=evidence)
+    return Subject(app, wsgi=wsgi, drain=drain, evidence=evidence)
 
 
 CORRELATION_ID = ("asgi_correlation_id",)
@@ -147,6 +166,19 @@ ASGI_LADDER = {
     "stack": Rung("the assembled stack, without sentry", partial(assembled_stack, errors=False), STACK),
     "stack-sentry": Rung("the assembled stack", partial(assembled_stack, errors=True), (*STACK, "sentry_sdk")),
 }
+
+ROOMS = {
+    "bare": Rung("bare", bare),
+    "edge": Rung("the edge: ID, context, clocks", partial(ours, rooms=(), store=False), ours=True),
+    "metrics": Rung("+ metrics and percentiles", partial(ours, rooms=EVERY_ROOM[:1], store=False), ours=True),
+    "line": Rung("+ the canonical line", partial(ours, rooms=EVERY_ROOM[:2], store=False), ours=True),
+    "errors": Rung("+ errors", partial(ours, rooms=EVERY_ROOM[:3], store=False), ours=True),
+    "usage": Rung("+ usage", partial(ours, rooms=EVERY_ROOM[:4], store=False), ours=True),
+    "kept": Rung("+ kept requests", partial(ours, store=False), ours=True),
+    "ours": Rung("+ the store: everything on", ours, ours=True),
+    "correlation-id": ASGI_LADDER["correlation-id"],
+}
+"""The same ladder from the inside: what each room adds to the one before."""
 
 WSGI_LADDER = {
     "bare": Rung("bare", partial(bare, wsgi=True)),

@@ -43,10 +43,10 @@ _ADAPTERS: Final[dict[str, str | Adapter]] = {
     "httpx.AsyncClient": "http.httpx",
     "httpx2.Client": "http.httpx",
     "httpx2.AsyncClient": "http.httpx",
-    "openai._client.OpenAI": "llm.openai",
-    "openai._client.AsyncOpenAI": "llm.openai",
-    "anthropic._client.Anthropic": "llm.anthropic",
-    "anthropic._client.AsyncAnthropic": "llm.anthropic",
+    "openai.OpenAI": "llm.openai",
+    "openai.AsyncOpenAI": "llm.openai",
+    "anthropic.Anthropic": "llm.anthropic",
+    "anthropic.AsyncAnthropic": "llm.anthropic",
 }
 """Classes by their full name, so that no library is imported to recognise one; subclasses are found by their bases."""
 
@@ -83,7 +83,8 @@ def wrap(client: T, *, name: str | None = None, recorder_of: Callable[[], Record
 def unwrap(client: T) -> T:
     """Put back what ``wrap`` replaced in ``client``, and return it. A client that is not wrapped stays as it is.
 
-    What the client has handed out before, such as an open stream, goes on working and reports no more.
+    What it has handed out before goes on working: an open stream is still reported at its end, a pipeline is not, and
+    clients that ``with_options`` made are wrapped clients of their own.
     """
     carrier = _adapter_for(client, "unwrap").carrier(client)
     if _ATTACHED in vars(carrier):

@@ -23,19 +23,19 @@ _MISSING: Final = object()
 class Link:
     """The way from one wrapped client to the recorder. Thread-safe."""
 
-    __slots__ = ("_attached", "_recorder_of", "name")
+    __slots__ = ("_attached", "name", "recorder_of")
 
     def __init__(self, recorder_of: Callable[[], Recorder], name: str | None = None) -> None:
         self.name = name
         """What the user called the client."""
-        self._recorder_of = recorder_of
+        self.recorder_of = recorder_of
         self._attached = True
 
     def recorder(self) -> Recorder | None:
         """Return the recorder to report this call to; None when nobody listens: muted, not configured, unwrapped."""
         if is_muted() or not self._attached:
             return None
-        recorder = self._recorder_of()
+        recorder = self.recorder_of()
         return None if recorder.__class__ is NullRecorder else recorder
 
     def cut(self) -> None:

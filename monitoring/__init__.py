@@ -7,12 +7,14 @@ monitoring.install(app, service="proposals")
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from .cells import Merge
 from .config import Config, ConfigError
 from .context import ContextExecutor, bind, carry_context, request_id, set_user
+from .error_tracker import Level
 from .logging_config import get_logger
 from .metrics import (
     Counter,
@@ -29,6 +31,8 @@ from .monitor import F, Monitoring, configure, current, shutdown
 from .operations import Operation, feature_decorator
 from .spans import Span
 
+T = TypeVar("T")
+
 __version__ = "0.1.0"
 
 __all__ = [
@@ -36,15 +40,20 @@ __all__ = [
     "ConfigError",
     "ContextExecutor",
     "Counter",
+    "Email",
     "Gauge",
     "Histogram",
     "MetricError",
     "Monitoring",
     "MonitoringMiddleware",
     "Operation",
+    "Rule",
     "WSGIMonitoringMiddleware",
+    "Webhook",
     "agent",
     "bind",
+    "capture_exception",
+    "capture_message",
     "carry_context",
     "check",
     "configure",
@@ -65,7 +74,27 @@ __all__ = [
     "set_user",
     "shutdown",
     "track",
+    "verify_webhook",
 ]
+
+
+if TYPE_CHECKING:
+    from .alerting.channels import Email, Webhook, verify_webhook
+    from .alerting.rules import Rule
+
+_LAZY: Final[Mapping[str, str]] = {
+    "Rule": "alerting.rules",
+    "Email": "alerting.channels",
+    "Webhook": "alerting.channels",
+    "verify_webhook": "alerting.channels",
+}
+"""Names whose modules are imported when they are first asked for: mail and HTTP take a while to import."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f".{_LAZY[name]}", __name__), name)
 
 
 def install(app: Any, **settings: Any) -> Monitoring:
@@ -78,6 +107,25 @@ def install(app: Any, **settings: Any) -> Monitoring:
     from .integrations.web import install_into
 
     return install_into(app, settings)
+
+
+def wrap(client: T, *, name: str | None = None) -> T:
+    """Instrument a client in place and return it: the same object, of the same type. Twice is once.
+
+    Knows SQLAlchemy engines, Redis, httpx and httpx2, OpenAI and Anthropic clients, sync and async; it may come before
+    ``configure``. ``name`` tells caches apart. Raise TypeError for a client of another kind, with the list of those
+    that are known.
+    """
+    from .integrations import wrap
+
+    return wrap(client, name=name)
+
+
+def unwrap(client: T) -> T:
+    """Take the instrumentation out of a client again, as if it had never been wrapped, and return it."""
+    from .integrations import unwrap
+
+    return unwrap(client)
 
 
 def observe(name: str, **attributes: Any) -> Span:
@@ -120,6 +168,28 @@ def track(event: str, *, user: object = None, value: float | None = None, **dime
 def feature(name: str) -> Callable[[F], F]:
     """Return a decorator that counts each call of a function as a use of the feature ``name``."""
     return feature_decorator(lambda: current().recorder, name)
+
+
+def capture_exception(
+    exc: BaseException | None = None,
+    *,
+    fingerprint: str | Sequence[str] | None = None,
+    level: Level | None = None,
+    **context: Any,
+) -> str:
+    """Report an exception, by default the one being handled, and return its group's ID; "" when there is none.
+
+    One that the middleware sees again is counted once. ``fingerprint`` replaces the way it is grouped. Raise
+    ValueError for what is no exception, no level or no fingerprint.
+    """
+    return current().capture_exception(exc, fingerprint=fingerprint, level=level, **context)
+
+
+def capture_message(
+    text: str, level: Level = "error", *, fingerprint: str | Sequence[str] | None = None, **context: Any
+) -> str:
+    """Report a text as an error and return its group's ID: texts that differ in numbers and names are one group."""
+    return current().capture_message(text, level, fingerprint=fingerprint, **context)
 
 
 def counter(name: str, help: str, labels: Sequence[str] = ()) -> Counter:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 import inspect
 import ipaddress
+import time
 from collections.abc import Iterable, MutableMapping
 from typing import Any, Final
 
@@ -18,9 +19,13 @@ _FORWARDING: Final = frozenset({b"forwarded", b"via"})
 _LOCAL_NAMES: Final = frozenset({"localhost", "127.0.0.1", "[::1]", "::1"})
 
 
+COOKIE: Final = "monitoring_login"
+"""Name of the cookie that a browser gets which logged in."""
+
+
 async def may_see(scope: Scope, config: Config) -> bool:
     """Say whether the caller may see metrics and details. Raise what the app's ``authorize`` raises."""
-    if config.token is not None and _bears(scope, config.token):
+    if config.token is not None and (_bears(scope, config.token) or _logged_in(scope, config.token)):
         return True
     if config.authorize is not None:
         return await _app_says_yes(scope, config)
@@ -35,12 +40,34 @@ def _bears(scope: Scope, token: str) -> bool:
     return False
 
 
+def login_cookie(token: str, given: str, until: float) -> str | None:
+    """Return the value of a cookie that stands for the token until a moment, None when it was not given."""
+    if not hmac.compare_digest(given.encode(), token.encode()):
+        return None
+    return f"{int(until)}.{_signature(token, str(int(until)))}"
+
+
+def _logged_in(scope: Scope, token: str) -> bool:
+    for value in _values(scope, b"cookie"):
+        for pair in value.decode("latin-1").split(";"):
+            name, _, cookie = pair.strip().partition("=")
+            until, _, signature = cookie.partition(".")
+            if name == COOKIE and hmac.compare_digest(signature.encode(), _signature(token, until).encode()):
+                return until.isdigit() and float(until) > time.time()
+    return False
+
+
+def _signature(token: str, until: str) -> str:
+    return hmac.new(token.encode(), f"monitoring login until {until}".encode(), "sha256").hexdigest()
+
+
 async def _app_says_yes(scope: Scope, config: Config) -> bool:
     authorize = config.authorize
     assert authorize is not None
-    if inspect.iscoroutinefunction(authorize):
-        return bool(await authorize(scope))
-    answer = await sync_to_async(authorize, thread_sensitive=False)(scope)
+    if any(map(inspect.iscoroutinefunction, (authorize, type(authorize).__call__))):  # a function, or an object's call
+        answer = authorize(scope)
+    else:
+        answer = await sync_to_async(authorize, thread_sensitive=False)(scope)
     return bool(await answer if inspect.isawaitable(answer) else answer)
 
 

@@ -14,9 +14,11 @@ from typing import Final
 
 from sqlalchemy import Connection
 
-from .alert_notices import Links, Notices
-from .alert_reports import AlertReports
-from .alert_rules import (
+from .alerting.channels import Channel
+from .alerting.deliveries import Deliveries
+from .alerting.notices import Links, Notices
+from .alerting.reports import AlertReports
+from .alerting.rules import (
     NO_DATA_LABELS,
     QUERIES,
     Numbers,
@@ -26,10 +28,8 @@ from .alert_rules import (
     merged_rules,
     missing_data,
 )
-from .alert_states import GAP_SECONDS, Present, Step, advance, begin, end, level_of
-from .alert_words import one_line
-from .channels import Channel
-from .deliveries import Deliveries
+from .alerting.states import GAP_SECONDS, Present, Step, advance, begin, end, level_of
+from .alerting.words import one_line
 from .store import alerts as table
 from .store.alert_records import AlertEvent, Episode, Silence, ordered_id
 from .store.database import Database, StoreUnusable

@@ -24,9 +24,10 @@ if TYPE_CHECKING:
     from .store.usage import ActiveUsers, FeatureStats, OperationStats
 
 DEADLINE_SECONDS: Final = 3600.0
-"""After which an operation without a deadline of its own, whose process died, counts as abandoned."""
+"""Of an operation that has none of its own; so those whose process died end as abandoned, too."""
 
 _SEEN_LIMIT: Final = 50_000
+_SECONDS_A_DAY: Final = 86_400
 
 Outcome = Literal["ok", "failed", "abandoned"]
 
@@ -58,7 +59,7 @@ class Analytics:
         self._metrics = metrics
         self._open_database = open_database
         self._clock = clock
-        self._seen: deque[tuple[str, str]] = deque(maxlen=_SEEN_LIMIT)
+        self._seen: deque[tuple[float, str, str]] = deque(maxlen=_SEEN_LIMIT)
 
     def folds(self) -> Mapping[Kind, Fold]:
         """Return how each kind is counted and kept."""
@@ -70,12 +71,11 @@ class Analytics:
 
     def flush(self) -> None:
         """Put the activity since the last time into the outbox; called by the flusher."""
-        seen: Counter[tuple[str, str]] = Counter()
+        seen: Counter[tuple[float, str, str]] = Counter()
         while self._seen:
             seen[self._seen.popleft()] += 1
-        day = _day(self._clock())
-        for (user, feature), count in seen.items():
-            self._outbox.put(ActivityFact(day, user, feature, count))
+        for (day, user, feature), count in seen.items():
+            self._outbox.put(ActivityFact(_date(day), user, feature, count))
 
     def abandon_overdue(self, now: float) -> None:
         """End the operations that are past their deadline; called by the process that holds the store's lease."""
@@ -94,7 +94,7 @@ class Analytics:
             return usage.active_users(connection, self._clock())
 
     def active_by_day(self, days: int = 30) -> dict[str, int]:
-        """Return the distinct users of each of the last days that had any, by day. Raise StoreUnusable."""
+        """Return the distinct users of each of the last days, by day. Raise StoreUnusable."""
         from .store import usage
 
         with self._open_database().reading() as connection:
@@ -122,17 +122,21 @@ class Analytics:
             return usage.operations(connection, since, until)
 
     def latest_operations(
-        self, name: str, since: float, until: float, values: Mapping[str, str]
+        self, name: str, since: float, until: float, values: Mapping[str, str], limit: int = 100
     ) -> list[dict[str, Any]]:
         """Return the newest operations of a name, filtered by values of dimensions. Raise StoreUnusable."""
         from .store import usage
 
         with self._open_database().reading() as connection:
-            return usage.latest_operations(connection, name, since, until, values)
+            return usage.latest_operations(connection, name, since, until, values, limit)
 
     def _fold_request(self, record: RequestRecord) -> None:
         if record.user_id:
-            self._seen.append((record.user_id, ""))
+            self._see(record.user_id)
+
+    def _see(self, user: str, feature: str = "") -> None:
+        if self._outbox.is_open:
+            self._seen.append((self._clock() // _SECONDS_A_DAY, user, feature))
 
     def _fold_event(self, observation: Observation) -> None:
         attributes = observation.attributes or {}
@@ -140,8 +144,10 @@ class Analytics:
         if attributes.get("feature"):
             self._metrics.add(families.FEATURES, (observation.name,), 1.0)
             if user:
-                self._seen.append((user, observation.name))
+                self._see(user, observation.name)
             return
+        if user:
+            self._see(user, "")
         self._metrics.add(families.EVENTS, (observation.name,), 1.0)
         self._outbox.put(
             EventFact(
@@ -159,8 +165,13 @@ class Analytics:
         outcome = cast(Literal["", "ok", "failed", "abandoned"], observation.outcome)
         duration = observation.duration_seconds if outcome else None
         started_at = self._clock() - observation.duration_seconds
+        deadline = attributes["deadline_seconds"] or DEADLINE_SECONDS
+        if observation.duration_seconds > deadline and self._outbox.is_open:
+            return  # it counts once, as abandoned: see abandon_overdue
         if outcome:
             self._count(observation.name, outcome, observation.duration_seconds, attributes["dimensions"])
+            if attributes["user"]:
+                self._see(attributes["user"], "")
         self._outbox.put(
             OperationFact(
                 id=attributes["id"],
@@ -170,7 +181,7 @@ class Analytics:
                 duration_seconds=duration,
                 reason=attributes["reason"],
                 user=attributes["user"],
-                deadline_at=started_at + (attributes["deadline_seconds"] or DEADLINE_SECONDS),
+                deadline_at=started_at + deadline,
                 dimensions=attributes["dimensions"],
                 request_id=_request_id(observation),
             ),
@@ -188,5 +199,5 @@ def _request_id(observation: Observation) -> str:
     return observation.request.request_id if observation.request is not None else ""
 
 
-def _day(moment: float) -> str:
-    return datetime.fromtimestamp(moment, UTC).date().isoformat()
+def _date(day: float) -> str:
+    return datetime.fromtimestamp(day * _SECONDS_A_DAY, UTC).date().isoformat()

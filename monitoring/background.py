@@ -39,6 +39,7 @@ class Background:
         self._thread: threading.Thread | None = None
         self._flusher: Flusher | None = None
         self._lock = threading.Lock()
+        self._making = threading.Lock()
         self._wake = threading.Event()
 
     @property
@@ -47,11 +48,15 @@ class Background:
         return self._flusher
 
     def start(self) -> None:
-        """Start the thread unless it runs."""
+        """Start the thread unless it runs. Raise RuntimeError when the system has no more threads."""
         with self._lock:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="monitoring-flusher", daemon=True)
-                self._thread.start()
+                try:
+                    self._thread.start()
+                except BaseException:
+                    self._thread = None
+                    raise
 
     def wake(self) -> None:
         """Have the next round begin now: something important waits."""
@@ -59,7 +64,7 @@ class Background:
 
     def flush(self) -> None:
         """Do one round in this thread: for tests, scripts and whoever cannot wait a second."""
-        self._made().flush()
+        self._made().flush_all()
 
     def stop(self) -> None:
         """Stop the thread, write what waits and give the leases up. A later ``start`` begins anew."""
@@ -69,7 +74,10 @@ class Background:
         if thread is not None:
             thread.join(timeout=_JOIN_SECONDS)
         if self._flusher is not None:
-            self._flusher.finish()
+            try:
+                self._flusher.finish()
+            except Exception as error:
+                self._on_failure("flusher", error)
 
     def _run(self) -> None:
         thread = threading.current_thread()
@@ -82,7 +90,7 @@ class Background:
             self._wake.clear()
 
     def _made(self) -> Flusher:
-        with self._lock:
+        with self._making:
             if self._flusher is None:
                 self._flusher = self._make_flusher()
             return self._flusher

@@ -17,7 +17,7 @@ Authorize = Callable[[MutableMapping[str, Any]], bool | Awaitable[bool]]
 ENVIRONMENT_PREFIX: Final = "MONITORING_"
 
 _HEADER_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
-_NOT_TEXT: Final = frozenset({"authorize", "rules", "channels"})
+_NOT_TEXT: Final = frozenset({"authorize", "categorize", "rules", "channels"})
 """Settings that no environment variable can hold."""
 _TRUE: Final = frozenset({"1", "true", "yes", "on"})
 _FALSE: Final = frozenset({"0", "false", "no", "off"})
@@ -95,11 +95,13 @@ class Config:
     """Size of the embedded store past which the oldest facts go before their time."""
 
     project_root: str | None = None
-    """Folder whose code is the app's own in stacks; by default the working directory."""
+    """Folder whose code is the app's own in stacks; by default all code is that is neither installed nor Python's."""
     in_app_include: tuple[str, ...] = ()
     """Prefixes of modules that are the app's own wherever they lie."""
     in_app_exclude: tuple[str, ...] = ()
     """Prefixes of modules that are not."""
+    categorize: Callable[[BaseException], str | None] | None = None
+    """The app's own say over an error's category; None, also as its answer, leaves it to the pack."""
 
     rules: tuple[Any, ...] = ()
     """Alert rules (``monitoring.Rule``), besides the default ones; one of the same name replaces it."""
@@ -237,7 +239,10 @@ _RULES: Final[tuple[tuple[str, Callable[[Any], bool], str], ...]] = (
     ("keep_facts_days", lambda value: value > 0, "a positive number of days, for example 14"),
     ("keep_minutes_days", lambda value: value >= 0.5, "at least half a day, for example 7"),
     ("store_max_bytes", lambda value: value >= 16 * 1024 * 1024, "at least 16777216 bytes"),
+    ("rules", lambda value: isinstance(value, (tuple, list)), "a list of monitoring.Rule"),
+    ("channels", lambda value: isinstance(value, (tuple, list)), "a list of channels such as monitoring.Email"),
     ("base_url", lambda value: value == "" or value.startswith(("http://", "https://")), "an http or https URL, or ''"),
+    ("categorize", lambda value: value is None or callable(value), "a function of the exception, or None"),
     ("max_series", lambda value: isinstance(value, int) and value > 0, _POSITIVE),
     ("max_label_values", lambda value: isinstance(value, int) and value > 0, _POSITIVE),
 )

@@ -86,7 +86,8 @@ class _Place:
 
 
 class InApp:
-    """Says which code is the app's: below the project's folder, not installed, not of Python itself.
+    """Says which code is the app's: not installed, not of Python itself, and below the project's folder if that is
+    given.
 
     ``include`` and ``exclude`` are names of modules or packages that are, or are not, whatever their place; the pack's
     own are not unless included.
@@ -95,8 +96,7 @@ class InApp:
     def __init__(
         self, project_root: str | None = None, include: Sequence[str] = (), exclude: Sequence[str] = ()
     ) -> None:
-        """``project_root`` is by default the current folder."""
-        self._root = _real_path(project_root) if project_root else _current_folder()
+        self._root = _real_path(project_root) if project_root else None
         self._include = tuple(include)
         self._exclude = (*exclude, _OWN_PACKAGE)
 
@@ -109,7 +109,7 @@ class InApp:
         path = _real_path(file_name)
         if _INSTALLED.search(path) or _is_below(path, _STANDARD_LIBRARY):
             return False
-        return _is_below(path, self._root)
+        return self._root is None or _is_below(path, self._root)
 
 
 class Grouper:
@@ -297,13 +297,6 @@ def _is_of(module: str, packages: Sequence[str]) -> bool:
 
 def _is_below(path: str, folder: str) -> bool:
     return path.startswith(folder if folder.endswith(os.sep) else folder + os.sep)
-
-
-def _current_folder() -> str:
-    try:
-        return os.getcwd()
-    except OSError:  # it was removed
-        return os.sep
 
 
 def _real_path(path: str) -> str:

@@ -55,7 +55,7 @@ class ErrorSettings:
     """How errors are grouped, and how many of them are kept whole by one process."""
 
     project_root: str | None = None
-    """Folder of the app's own code; by default the current one."""
+    """Folder of the app's own code; by default all code is that is neither installed nor Python's."""
     in_app_include: tuple[str, ...] = ()
     """Modules and packages that are the app's, wherever they are."""
     in_app_exclude: tuple[str, ...] = ()
@@ -235,7 +235,7 @@ class ErrorTracker:
             group = self._group(fingerprint, error, now)
             group.uncounted += 1
             is_kept = group.is_due(now) and self._kept.take(now) and group.keep(now)
-            is_told = is_kept or now - group.told_at >= _EMIT_SECONDS or now < group.told_at
+            is_told = is_kept or now - group.told_at >= _EMIT_SECONDS
             fact = group.counted(now) if is_told else None
             if fact is None:
                 self._waiting[group.id] = group

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from .outbox import Outbox
-from .store.database import Database, StoreUnusable
+from .store.database import Database, FactRefused, StoreUnusable
 from .store.facts import Fact
 from .store.leases import Lease, LeaseLost
 from .store.writer import FactWriter
@@ -81,26 +81,34 @@ class Flusher:
     def flush(self) -> None:
         """Do one round, in this thread. Never raises: what fails is reported and tried again."""
         with self._work:
-            now = self._clock()
+            self._run_due([job for job in self._jobs if not job.lease])  # first: they may have facts to write
             try:
                 self._write_facts()
-                self._take_leases(now)
+                self._take_leases(self._clock())
                 self.failing = ""
             except StoreUnusable as error:
                 return self._fail(error)
-            for job in self._jobs:
-                if self._is_due(job, now):
-                    self._due[job.name] = now + job.interval_seconds
-                    self._run(job, now)
+            self._run_due([job for job in self._jobs if job.lease])
+
+    def flush_all(self) -> None:
+        """Do one round in which every final job is due: whatever was counted until now can be read afterwards."""
+        for job in self._jobs:
+            if job.final:
+                self._due.pop(job.name, None)
+        self.flush()
 
     def finish(self) -> None:
         """Write what waits, run the final jobs as soon as their leases are free, and give the leases up."""
+        final = [job for job in self._jobs if job.final]
         with self._work:
             try:
-                for job in self._jobs:
-                    if job.final:
-                        self._run_finally(job)
+                for job in final:
+                    if not job.lease:
+                        self._run(job, self._clock())
                 self._write_facts()
+                for job in final:
+                    if job.lease:
+                        self._run_finally(job)
                 self._release()
             except StoreUnusable as error:
                 self._fail(error)
@@ -113,9 +121,28 @@ class Flusher:
                     break
                 self._batches += 1
                 self._batch = (f"{time.time_ns():x}-{self.process}-{self._batches}", facts)
-            self._writer.write(*self._batch)
+            try:
+                self._writer.write(*self._batch)
+            except StoreUnusable as error:
+                if not isinstance(error, FactRefused):
+                    raise
+                self._write_one_by_one(*self._batch)
+            except Exception:
+                self._write_one_by_one(*self._batch)
             self._batch = None
         self.last_flush_at = self._clock()
+
+    def _write_one_by_one(self, batch_id: str, facts: Sequence[Fact]) -> None:
+        """Write a batch without those of its facts that no store takes: one bad value must not hold up the rest."""
+        for number, fact in enumerate(facts):
+            try:
+                self._writer.write(f"{batch_id}-{number}", [fact])
+            except FactRefused as error:
+                self._on_failure("facts", error)
+            except StoreUnusable:
+                raise
+            except Exception as error:
+                self._on_failure("facts", error)
 
     def _take_leases(self, now: float) -> None:
         wanted = {job.lease for job in self._jobs if job.lease}
@@ -125,6 +152,13 @@ class Flusher:
         if free:
             with self._database.writing() as connection:
                 self._held = {name for name in free if self._leases[name].acquire(connection, now)}
+
+    def _run_due(self, jobs: Sequence[Job]) -> None:
+        now = self._clock()
+        for job in jobs:
+            if self._is_due(job, now):
+                self._due[job.name] = now + job.interval_seconds
+                self._run(job, now)
 
     def _is_due(self, job: Job, now: float) -> bool:
         if job.lease and job.lease not in self._held:
@@ -144,14 +178,16 @@ class Flusher:
 
     def _run_finally(self, job: Job) -> None:
         """Run a job once more, waiting a moment for a lease that another process is about to give up."""
-        for _ in range(_CLOSING_TRIES if job.lease else 1):
+        for _ in range(_CLOSING_TRIES):
             now = self._clock()
-            if job.lease and not self._acquired(self._leases[job.lease], now):
-                time.sleep(_CLOSING_PAUSE_SECONDS)
-                continue
-            return self._run(job, now)
+            if self._acquired(self._leases[job.lease], now):
+                return self._run(job, now)
+            time.sleep(_CLOSING_PAUSE_SECONDS)
 
     def _acquired(self, lease: Lease, now: float) -> bool:
+        with self._database.reading() as connection:
+            if not lease.is_free(connection, now):
+                return False
         with self._database.writing() as connection:
             return lease.acquire(connection, now)
 

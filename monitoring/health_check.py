@@ -8,13 +8,13 @@ import inspect
 import os
 import time
 from collections.abc import Awaitable, Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final, Literal
 
 from asgiref.sync import async_to_sync
 
 from .context import carry_context, muted
+from .daemon_pool import DaemonPool
 from .utils.plain import clip
 
 Status = Literal["pass", "warn", "fail"]
@@ -66,7 +66,7 @@ class HealthChecks:
         self._checks: dict[str, _Check] = {}
         self._started = time.monotonic()
         self._has_been_ready = False
-        self._pool: ThreadPoolExecutor | None = None
+        self._pool: DaemonPool | None = None
         self._pool_pid = 0
 
     def add(
@@ -150,9 +150,9 @@ class HealthChecks:
             await asyncio.wait_for(answer, check.timeout_seconds)
         return ""
 
-    def _executor(self) -> ThreadPoolExecutor:
+    def _executor(self) -> DaemonPool:
         if self._pool is None or self._pool_pid != os.getpid():
-            self._pool = ThreadPoolExecutor(_POOL_THREADS, thread_name_prefix="monitoring-check")
+            self._pool = DaemonPool(_POOL_THREADS, "monitoring-check")
             self._pool_pid = os.getpid()
         return self._pool
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from . import families
 from .alerts import AlertEngine
 from .cells import Declaration, Totals
+from .daemon_pool import DaemonPool
 from .flusher import Flusher, Job
 from .health_check import CheckResult, HealthChecks, HealthReport
 from .outbox import Outbox
@@ -25,10 +27,11 @@ if TYPE_CHECKING:
 
 ROLL_UP_SECONDS: Final = 5.0
 EVALUATE_SECONDS: Final = 5.0
-CHECK_SECONDS: Final = 5.0
-HOUSEKEEPING_SECONDS: Final = 60.0
+CHECK_SECONDS: Final = 1.0
+HOUSEKEEPING_SECONDS: Final = 15.0
 
-_TRIM_STEPS: Final = 20
+_STEPS: Final = 5
+_STANDS_SECONDS: Final = health.STALE_SECONDS / 2
 _POOL_THREADS: Final = 4
 
 
@@ -36,27 +39,27 @@ def make_flusher(monitoring: Monitoring) -> Flusher:
     """Return the flusher of this process with all its jobs. Imports the store, so call it in the background."""
     config, database = monitoring.config, monitoring.open_database()
     host = config.host or platform.node() or "localhost"
-    resources = SystemResources(str(database.path or "."))
-    pool = ThreadPoolExecutor(_POOL_THREADS, thread_name_prefix="monitoring-pool")
-    alerting = Alerting(monitoring.alerts, pool)
+    pool = DaemonPool(_POOL_THREADS, "monitoring-pool")
+    alerting = Alerting(monitoring.alerts, pool, monitoring.background_failed)
     retention = Retention(
         facts_days=config.keep_facts_days, minutes_days=config.keep_minutes_days, max_bytes=config.store_max_bytes
     )
 
     def flush_sinks(lease: Lease, now: float) -> None:
         monitoring.analytics.flush()
+        monitoring.error_tracker.flush()
 
     def abandon(lease: Lease, now: float) -> None:
         monitoring.analytics.abandon_overdue(now)
 
     jobs = (
         Job("sinks", flush_sinks, 1.0, final=True),
-        Job("dropped", Counted(monitoring.outbox, monitoring.metrics.add).run, 1.0),
+        Job("dropped", Counted(monitoring.outbox, monitoring.metrics.add).run, 1.0, final=True),
         Job("abandoned", abandon, EVALUATE_SECONDS, "store"),
         Job("checks", CheckHistory(database, monitoring.health, pool).run, CHECK_SECONDS, "store"),
         Job(
             "roll-ups",
-            RollUps(database, monitoring.metrics.totals_with_state, resources, host).run,
+            RollUps(database, monitoring.metrics.totals_with_state, monitoring.resources, host).run,
             ROLL_UP_SECONDS,
             "host",
             final=True,
@@ -81,26 +84,15 @@ class RollUps:
     def __init__(
         self, database: Database, read_totals: Callable[[], Totals], resources: SystemResources, host: str
     ) -> None:
-        self._database = database
         self._read_totals = read_totals
         self._resources = resources
-        self._writer = rollups.RollupWriter(host)
-        self._epoch = 0
+        self._writer = rollups.RollupWriter(database, host)
 
     def run(self, lease: Lease, now: float) -> None:
         """Write what was gained since the last time; the lease of the host is held."""
         totals = self._read_totals()
         self._resources.add_gauges(totals)
-        if lease.epoch != self._epoch:
-            self._writer.forget()
-        try:
-            with self._database.writing() as connection:
-                lease.require(connection)
-                self._writer.write(connection, totals, now, self._database.identity)
-            self._epoch = lease.epoch
-        except BaseException:
-            self._epoch = 0
-            raise
+        self._writer.write(lease, totals, now)
 
 
 class Housekeeping:
@@ -112,12 +104,12 @@ class Housekeeping:
 
     def run(self, lease: Lease, now: float) -> None:
         """Do a bounded number of steps."""
-        for _ in range(_TRIM_STEPS):
+        for _ in range(_STEPS):
             with self._database.writing() as connection:
                 lease.require(connection)
                 if not rollups.roll_up(connection, now):
                     break
-        for _ in range(_TRIM_STEPS):
+        for _ in range(_STEPS):
             if not trim(self._database, self._retention, now):
                 break
 
@@ -125,30 +117,44 @@ class Housekeeping:
 class CheckHistory:
     """Runs the app's checks in a pool and keeps how they stood; the store's lease is held."""
 
-    def __init__(self, database: Database, checks: HealthChecks, pool: ThreadPoolExecutor) -> None:
+    def __init__(self, database: Database, checks: HealthChecks, pool: Executor) -> None:
         self._database = database
         self._checks = checks
         self._pool = pool
         self._running: Future[HealthReport] | None = None
+        self._noted: set[CheckResult] = set()
+        self._noted_at = 0.0
 
     def run(self, lease: Lease, now: float) -> None:
-        """Keep what the last run found, and begin the next: a slow check holds nothing up."""
+        """Keep what the last run found, and begin the next: a slow check holds nothing up, and none runs before its
+        time.
+        """
         if self._running is not None:
             if not self._running.done():
                 return
-            report = self._running.result()
+            running, self._running = self._running, None
+            self._note(running.result(), lease, now)
+        self._running = self._pool.submit(self._checks.report)
+
+    def _note(self, report: HealthReport, lease: Lease, now: float) -> None:
+        """Note what is new, and every now and then what stands: between two runs a check stands as it was found."""
+        states = [_state(result) for result in report.checks if result not in self._noted]
+        if not 0 <= now - self._noted_at < _STANDS_SECONDS:
+            states = [replace(_state(result), until=max(now, result.checked_at)) for result in report.checks]
+        if states:
             with self._database.writing() as connection:
                 lease.require(connection)
-                health.note(connection, map(_state, report.checks))
-        self._running = self._pool.submit(self._checks.report)
+                health.note(connection, states)
+            self._noted, self._noted_at = set(report.checks), now
 
 
 class Alerting:
     """Evaluates the rules and has what is due delivered; the store's lease is held."""
 
-    def __init__(self, engine: AlertEngine, pool: ThreadPoolExecutor) -> None:
+    def __init__(self, engine: AlertEngine, pool: Executor, on_failure: Callable[[str, Exception], None]) -> None:
         self._engine = engine
         self._pool = pool
+        self._on_failure = on_failure
 
     def evaluate(self, lease: Lease, now: float) -> None:
         """Evaluate all rules once."""
@@ -156,7 +162,13 @@ class Alerting:
 
     def deliver(self, lease: Lease, now: float) -> None:
         """Send the notices that are due, in the pool."""
-        self._engine.deliver_due(now, self._pool)
+        for sending in self._engine.deliver_due(now, self._pool):
+            sending.add_done_callback(self._report)
+
+    def _report(self, sending: Future[int]) -> None:
+        error = sending.exception()
+        if isinstance(error, Exception):
+            self._on_failure("deliveries", error)
 
 
 class Counted:

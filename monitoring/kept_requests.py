@@ -11,17 +11,21 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from .calls import CacheCall, Call, DatabaseCall, HTTPCall, LLMCall
-from .observation import UNMATCHED, Kind, Observation, RequestRecord
+from .observation import Kind, Observation, RequestRecord
 from .outbox import Outbox
 from .recorder import Fold
 from .store.facts import RequestFact, SpanFact
 
 CALLS: Final = 200
 """Calls and blocks kept of one request."""
+BLOCKS: Final = 50
+"""Places on top that only blocks may take: they end after what happened in them, and make it a tree."""
 ROUTES: Final = 2_000
 """Routes whose p99 is followed; past them only ``slow_request_seconds`` decides."""
 
 _BUCKET_SECONDS: Final = 1.0
+_SHARES: Final[Mapping[str, float]] = {"sampled": 0.5, "slow": 1.0, "error": 2.0}
+"""How much of ``max_per_second`` may be full when one more of a kind is kept."""
 _UP: Final = 1.1
 _DOWN: Final = _UP ** (-0.01 / 0.99)
 """A step up for each request above the estimate and one down for each below it stand still at the p99."""
@@ -65,6 +69,7 @@ class KeptRequests:
             "span": self._add,
             "agent": self._add,
             "operation": self._add_operation,
+            "websocket": self._forget_calls,
             "request": self._decide,
         }
 
@@ -79,7 +84,7 @@ class KeptRequests:
         calls = request.calls
         if calls is None:
             request.calls = [observation]
-        elif len(calls) < CALLS:
+        elif len(calls) < CALLS or (observation.opened is not None and len(calls) < CALLS + BLOCKS):
             calls.append(observation)
         else:
             request.calls_dropped += 1
@@ -115,18 +120,19 @@ class KeptRequests:
 
     def _decide(self, record: RequestRecord) -> None:
         if not self._started:
-            self._started = True
             self._on_first()
+            self._started = True
         duration, route = record.duration_seconds, record.route
         threshold = self._thresholds.get(route)
-        if threshold is None:
-            self._follow(route, duration)
-            reason = "sampled"
-        elif duration > threshold:
+        if threshold is None and len(self._thresholds) < ROUTES:
+            self._thresholds[route] = min(duration * 2, self._slow_seconds)
+            reason = "sampled" if self._sample_every else ""
+        elif threshold is not None and duration > threshold:
             self._thresholds[route] = threshold * _UP
             reason = "slow"
         else:
-            self._thresholds[route] = threshold * _DOWN
+            if threshold is not None:
+                self._thresholds[route] = threshold * _DOWN
             reason = ""
             self._seen += 1
             if self._seen == self._sample_every:
@@ -141,19 +147,19 @@ class KeptRequests:
         if record.calls is not None:
             record.calls = None  # they hold the record: as a cycle both would be the garbage collector's
 
-    def _follow(self, route: str, duration: float) -> None:
-        if len(self._thresholds) < ROUTES and route != UNMATCHED:
-            self._thresholds[route] = duration * 2
+    def _forget_calls(self, observation: Observation) -> None:
+        """Break the cycle of a websocket's record and its calls: nobody keeps them."""
+        if observation.request is not None:
+            observation.request.calls = None
 
     def _keep(self, record: RequestRecord, reason: str) -> None:
         now = self._clock()
-        if now - self._second >= _BUCKET_SECONDS:
+        if not 0 <= now - self._second < _BUCKET_SECONDS:
             self._second, self._kept_in_second = now, 0
-        important = reason != "sampled"
-        if self._kept_in_second >= self._max_per_second * (2 if reason == "error" else 1):
+        if self._kept_in_second >= self._max_per_second * _SHARES[reason]:
             return
         self._kept_in_second += 1
-        self._outbox.put(to_fact(record, reason, now), important=important)
+        self._outbox.put(to_fact(record, reason, now), important=reason != "sampled")
 
 
 def to_fact(record: RequestRecord, reason: str, now: float) -> RequestFact:
@@ -228,7 +234,7 @@ _DETAILS: Final[Mapping[type[Call], tuple[str, ...]]] = {
 def _detail(call: Observation) -> Mapping[str, Any]:
     if not isinstance(call, Call):
         attributes = call.attributes or {}
-        return {"id": attributes["id"], **attributes["dimensions"]} if call.kind == "operation" else dict(attributes)
+        return {**attributes["dimensions"], "id": attributes["id"]} if call.kind == "operation" else dict(attributes)
     detail = {name: getattr(call, name) for name in _DETAILS[type(call)]}
     if call.error_type:
         detail["error_type"] = call.error_type

@@ -41,7 +41,7 @@ def render(
     happened.
     """
     line: dict[str, Any] = {"timestamp": utc_now(), "level": level, "logger": logger, "event": event}
-    record = current_record.get() or getattr(exception, "__monitoring_request__", None)
+    record = request_of(exception)
     if record is not None:
         add_request(line, record)
     line["service"] = service
@@ -52,6 +52,11 @@ def render(
         line["exception"] = describe(exception, with_frames=getattr(exception, LOGGED, None) is None)
         _remember_logged(exception)
     return encode(line)
+
+
+def request_of(exception: BaseException | None) -> RequestRecord | None:
+    """Return the running request, or the one in which ``exception`` happened."""
+    return current_record.get() or getattr(exception, "__monitoring_request__", None)
 
 
 def add_request(line: dict[str, Any], record: RequestRecord) -> None:

@@ -14,7 +14,7 @@ from typing import Any, Final
 import structlog
 from structlog.typing import FilteringBoundLogger
 
-from .log_lines import render
+from .log_lines import render, request_of
 from .log_writer import LogWriter
 
 LEVELS: Final[Mapping[str, int]] = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
@@ -38,6 +38,9 @@ class LogLines:
     ) -> None:
         """Write one line; errors do not wait in the queue."""
         line = render(self.service, level, logger, event, fields, exception)
+        request = request_of(exception)
+        if request is not None:
+            request.keep_line(line)
         self.writer.write(line, urgent=LEVELS.get(level, 20) >= logging.ERROR)
 
 

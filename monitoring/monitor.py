@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import threading
+import weakref
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -16,6 +17,7 @@ from .call_metrics import CallMetrics
 from .cells import CellFolder, CellRegistry, Merge, NullRegistry, default_folder
 from .config import Config, ConfigError, with_settings
 from .context import bind, outbound_headers, request_id, set_user
+from .error_tracker import Errors, ErrorSettings, ErrorTracker, Level, capture_exception, capture_message
 from .families import STORE_FAILURES
 from .health_check import HealthChecks
 from .kept_requests import KeptRequests
@@ -43,8 +45,10 @@ if TYPE_CHECKING:
     from .flusher import Flusher
     from .performance_tracker import PerformanceTracker
     from .store.database import Database
+    from .system_resources import SystemResources
 
 F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
 
 
 class Monitoring:
@@ -61,38 +65,31 @@ class Monitoring:
     def __init__(self, config: Config, *, sinks: Sequence[Sink] = (), on_failure: OnFailure | None = None) -> None:
         self.config = config
         self.registry = CellRegistry(
-            lambda: _folder(config),
+            lambda: folder_of(config),
             max_series=config.max_series,
             max_label_values=config.max_label_values,
             on_degraded=self._say_degraded,
         )
         self.metrics = Metrics(self.registry)
         self.health = HealthChecks(config.service)
-        writer = LogWriter(
-            config.log_destination,
-            queue_bytes=config.log_queue_bytes,
-            flush_seconds=config.log_flush_seconds,
-            on_dropped=self.metrics.count_dropped_lines,
-        )
-        self.log_lines = LogLines(writer, config.service, config.log_level)
+        self.log_lines = LogLines(_log_writer(config, self.metrics), config.service, config.log_level)
         self.outbox = Outbox() if config.store is not None else Outbox(capacity=0)
-        self.analytics = Analytics(self.outbox, self.metrics, self.open_database)
-        self.background = Background(self._make_flusher, on_failure=self.background_failed, on_fork=self._after_fork)
-        self._kept = KeptRequests(
-            self.outbox,
-            slow_seconds=config.slow_request_seconds,
-            sample_rate=config.sample_rate,
-            max_per_second=config.kept_per_second,
-            on_first=self._start_background,
+        self.errors = Errors(self.open_database)
+        self.error_tracker = ErrorTracker(
+            self.outbox, self.metrics.count_error, self.background_failed, _error_settings(config)
         )
-        own = [
+        self.analytics = Analytics(self.outbox, self.metrics, self.open_database)
+        self._kept = _kept_requests(config, self.outbox, self._start_background)
+        own: list[Sink] = [
+            self.error_tracker,  # first: it names the group that the line of a request shows
             self.metrics,
             CallMetrics(self.metrics),
             self.analytics,
             RequestLog(self.log_lines),
-            self._kept,
+            self._kept,  # last: it keeps the lines, too
         ]
         self.recorder = Recorder([*own, *sinks], on_failure, count_failure=self.metrics.count_failure)
+        self.background = Background(self._make_flusher, on_failure=self.background_failed, on_fork=self._after_fork)
         self._read_side = _ReadSide()
         self.edge: Edge | None = Edge(
             InboundPolicy(config),
@@ -102,19 +99,27 @@ class Monitoring:
             self._own_apps(),
             self._before_end,
         )
+        self._check_alerts_and_store()
+        _made.add(self)
 
     @property
     def performance(self) -> PerformanceTracker:
         """Return the read side of rates, errors and percentiles."""
         from .performance_tracker import PerformanceTracker
 
-        return PerformanceTracker(self.open_database)
+        return PerformanceTracker(self.open_database, minutes_days=self.config.keep_minutes_days)
 
     @property
     def alerts(self) -> AlertEngine:
         """Return the rules, what they raised, and what can be done about it."""
         engine: AlertEngine = self._read_side.get("alerts", self._make_alerts)
         return engine
+
+    @property
+    def resources(self) -> SystemResources:
+        """Return what reads the use of the host and the processes."""
+        resources: SystemResources = self._read_side.get("resources", self._make_resources)
+        return resources
 
     def open_database(self) -> Database:
         """Return the store's database. Raise ConfigError when there is none."""
@@ -128,6 +133,18 @@ class Monitoring:
     def agent(self, name: str, **attributes: Any) -> Span:
         """Time an agent, or a step of one: LLM calls inside it are attributed to it."""
         return Span(lambda: self.recorder, name, attributes, "agent")
+
+    def wrap(self, client: T, *, name: str | None = None) -> T:
+        """Instrument a client in place, for this Monitoring, and return it. Twice is once; see ``monitoring.wrap``."""
+        from .integrations import wrap
+
+        return wrap(client, name=name, recorder_of=lambda: self.recorder)
+
+    def unwrap(self, client: T) -> T:
+        """Put back what ``wrap`` replaced in a client, and return it."""
+        from .integrations import unwrap
+
+        return unwrap(client)
 
     def operation(
         self,
@@ -150,6 +167,23 @@ class Monitoring:
     def feature(self, name: str) -> Callable[[F], F]:
         """Return a decorator that counts each call as a use of the feature ``name``."""
         return feature_decorator(lambda: self.recorder, name)
+
+    def capture_exception(
+        self,
+        exc: BaseException | None = None,
+        *,
+        fingerprint: str | Sequence[str] | None = None,
+        level: Level | None = None,
+        **context: Any,
+    ) -> str:
+        """Report an exception, by default the one being handled, and return its group's ID."""
+        return capture_exception(self.recorder, exc, fingerprint=fingerprint, level=level, context=context)
+
+    def capture_message(
+        self, text: str, level: Level = "error", *, fingerprint: str | Sequence[str] | None = None, **context: Any
+    ) -> str:
+        """Report a text as an error and return its group's ID."""
+        return capture_message(self.recorder, text, level, fingerprint=fingerprint, context=context)
 
     def counter(self, name: str, help: str, labels: Sequence[str] = ()) -> Counter:
         """Declare a counter, exact over all worker processes. Its name ends in ``_total``."""
@@ -233,10 +267,13 @@ class Monitoring:
         self._before_end()
         self.log_lines.writer.close()
         self.registry.release()
+        if "database" in self._read_side:
+            self.open_database().close()
 
     def _before_end(self) -> None:
         """Write what waits: a server is about to end this process."""
         self.background.stop()
+        self._kept.start_anew()
         self.log_lines.writer.stop_queue()
 
     def _start_background(self) -> None:
@@ -245,6 +282,7 @@ class Monitoring:
 
     def _after_fork(self) -> None:
         self.outbox.start_anew()
+        self.error_tracker.start_anew()
         self.analytics.start_anew()
         self._kept.start_anew()
         self._read_side = _ReadSide()
@@ -261,6 +299,26 @@ class Monitoring:
         if self.config.store is None:
             raise ConfigError("store is None, so nothing is kept; set it to a folder or a database's URL.")
         return Database(self.config.store)
+
+    def _make_resources(self) -> SystemResources:
+        from .system_resources import SystemResources
+
+        return SystemResources(self.config.store if self.config.store and "://" not in self.config.store else ".")
+
+    def _check_alerts_and_store(self) -> None:
+        """Refuse at the start what would fail in the background; only where there is a need: it imports SQLAlchemy."""
+        config = self.config
+        if config.store is None:
+            return
+        try:
+            if "://" in config.store:
+                self.open_database()
+            if config.rules or config.channels:
+                self.alerts  # noqa: B018 - made now
+        except ConfigError:
+            raise
+        except (ValueError, TypeError) as error:
+            raise ConfigError(str(error)) from None
 
     def _make_alerts(self) -> AlertEngine:
         from .alerts import AlertEngine, Links
@@ -297,12 +355,43 @@ class Monitoring:
         self.log_lines.emit("warning", "monitoring", "metric cells are degraded", {"reason": reason})
 
 
+def _log_writer(config: Config, metrics: Metrics) -> LogWriter:
+    return LogWriter(
+        config.log_destination,
+        queue_bytes=config.log_queue_bytes,
+        flush_seconds=config.log_flush_seconds,
+        on_dropped=metrics.count_dropped_lines,
+    )
+
+
+def _error_settings(config: Config) -> ErrorSettings:
+    return ErrorSettings(
+        project_root=config.project_root,
+        in_app_include=config.in_app_include,
+        in_app_exclude=config.in_app_exclude,
+        categorize=config.categorize,
+    )
+
+
+def _kept_requests(config: Config, outbox: Outbox, on_first: Callable[[], None]) -> KeptRequests:
+    return KeptRequests(
+        outbox,
+        slow_seconds=config.slow_request_seconds,
+        sample_rate=config.sample_rate,
+        max_per_second=config.kept_per_second,
+        on_first=on_first,
+    )
+
+
 class _ReadSide:
     """What is made at first use, because it imports SQLAlchemy; once, whichever thread asks."""
 
     def __init__(self) -> None:
         self._made: dict[str, Any] = {}
         self._lock = threading.RLock()
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._made
 
     def get(self, name: str, make: Callable[[], Any]) -> Any:
         """Return what ``make`` made at the first call for this name."""
@@ -372,14 +461,19 @@ def shutdown() -> None:
         restore_logging()
 
 
+_made: weakref.WeakSet[Monitoring] = weakref.WeakSet()
+
+
 def _close_at_exit() -> None:
-    _current.close()
+    for monitoring in list(_made):
+        monitoring.close()
 
 
 atexit.register(_close_at_exit)
 
 
-def _folder(config: Config) -> CellFolder:
+def folder_of(config: Config) -> CellFolder:
+    """Return the folder of a config's cells. Raise OSError or FolderUnusable."""
     if config.cells_folder is not None:
         return CellFolder(Path(config.cells_folder))
     return default_folder(config.service, config.store or os.getcwd())

@@ -1,15 +1,22 @@
-"""The numbers that alert rules ask for, read from the store: windows are whole minutes, the running one included."""
+"""The numbers that alert rules ask for, read from the store.
+
+Windows are widened to whole minutes, those of over half a day to whole hours, the running one included; rates are per
+second of the widened window.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
+from urllib.parse import urlencode
 
 from sqlalchemy import Connection, func, select
 
 from . import families, system_resources
-from .alert_rules import Sample
+from .alerting.rules import Sample
 from .metrics import REQUEST_DURATION
+from .performance_tracker import is_failure
 from .store import health, rollups, schema, sketches
 from .store.database import Database
 from .store.rollups import Gained, SeriesGains
@@ -32,6 +39,8 @@ _COUNTERS: Final = {
     "store_failures": families.STORE_FAILURES.name,
     "llm_cost_usd": families.LLM_COST.name,
 }
+_MINUTES_SECONDS: Final = rollups.DAY / 2
+"""Longest window that is read by the minute: they are kept for that long at least."""
 
 Labels = Mapping[str, str]
 Answer = Callable[[Connection, str, Labels, float, float], Iterable[Sample]]
@@ -51,65 +60,68 @@ class StoreNumbers:
 
 def _shares_failed(metric: str, page: str) -> Answer:
     def answer(connection: Connection, query: str, labels: Labels, since: float, now: float) -> Iterable[Sample]:
-        for split, series in _split(_minutes(connection, metric, since, now), labels):
+        for split, series in _split(_window(connection, metric, since, now), labels):
             count = sum(one.sum().count for one in series)
-            failed = sum(one.sum().count for one in series if one.labels["error_type"])
+            failed = sum(one.sum().count for one in series if is_failure(one.labels))
             if count:
-                yield Sample(split, failed / count, count, _link(page, split))
+                yield Sample(split, failed / count, count, _link(page, split, since, now))
 
     return answer
 
 
 def _quantiles(metric: str, page: str) -> Answer:
     def answer(connection: Connection, query: str, labels: Labels, since: float, now: float) -> Iterable[Sample]:
-        for split, series in _split(_minutes(connection, metric, since, now), labels):
+        for split, series in _split(_window(connection, metric, since, now), labels):
             gained = _together(series)
             (value,) = sketches.quantiles(gained.counts, series[0].unit, [_QUANTILES[query]])
             if value is not None:
-                yield Sample(split, value, gained.count, _link(page, split))
+                yield Sample(split, value, gained.count, _link(page, split, since, now))
 
     return answer
 
 
 def _request_rate(connection: Connection, query: str, labels: Labels, since: float, now: float) -> Iterable[Sample]:
-    found = list(_split(_minutes(connection, REQUEST_DURATION.name, since, now), labels))
+    found = list(_split(_window(connection, REQUEST_DURATION.name, since, now), labels))
+    seconds = now - _begin(since, now)
     for split, series in found:
         count = _together(series).count
-        yield Sample(split, count / (now - since), count, _link("#/routes", split))
+        yield Sample(split, count / seconds, count, _link("#/routes", split, since, now))
     if not found and "*" not in labels.values():
-        yield Sample(dict(labels), 0.0, 0.0, "#/routes")
+        yield Sample(dict(labels), 0.0, 0.0, _link("#/routes", labels, since, now))
 
 
 def _counted(connection: Connection, query: str, labels: Labels, since: float, now: float) -> Iterable[Sample]:
-    found = list(_split(_minutes(connection, _COUNTERS[query], since, now), labels))
+    found = list(_split(_window(connection, _COUNTERS[query], since, now), labels))
+    page = _link("#/llm" if query == "llm_cost_usd" else "#/system", {}, since, now)
     for split, series in found:
         total = _together(series).total
-        yield Sample(split, total, total, "#/llm" if query == "llm_cost_usd" else "#/system")
+        yield Sample(split, total, total, page)
     if not found and "*" not in labels.values():
-        yield Sample(dict(labels), 0.0, 0.0, "#/system")
+        yield Sample(dict(labels), 0.0, 0.0, page)
 
 
 def _gauge(connection: Connection, query: str, labels: Labels, since: float, now: float) -> Iterable[Sample]:
-    gained = _together(_minutes(connection, _GAUGES[query], since, now))
+    gained = _together(_window(connection, _GAUGES[query], since, now))
     if gained.count:
-        yield Sample({}, gained.total / gained.count, gained.count, "#/system")
+        value = gained.total / gained.count if query == "cpu_share" else gained.high  # the fullest of the hosts
+        yield Sample({}, value, gained.count, _link("#/system", {}, since, now))
 
 
 def _hit_rate(connection: Connection, query: str, labels: Labels, since: float, now: float) -> Iterable[Sample]:
-    for split, series in _split(_minutes(connection, families.CACHE_GETS.name, since, now), labels):
+    for split, series in _split(_window(connection, families.CACHE_GETS.name, since, now), labels):
         looked_up = sum(one.sum().total for one in series)
         hits = sum(one.sum().total for one in series if one.labels["result"] == "hit")
         if looked_up:
-            yield Sample(split, hits / looked_up, looked_up, "#/routes")
+            yield Sample(split, hits / looked_up, looked_up, _link("#/routes", {}, since, now))
 
 
 def _success_rate(connection: Connection, query: str, labels: Labels, since: float, now: float) -> Iterable[Sample]:
     labels = labels or {"operation": "*"}
-    for split, series in _split(_minutes(connection, families.OPERATION_DURATION.name, since, now), labels):
+    for split, series in _split(_window(connection, families.OPERATION_DURATION.name, since, now), labels):
         ended = sum(one.sum().count for one in series)
         ok = sum(one.sum().count for one in series if one.labels["outcome"] == "ok")
         if ended:
-            yield Sample(split, ok / ended, ended, "#/usage")
+            yield Sample(split, ok / ended, ended, _link("#/usage", {}, since, now))
 
 
 def _checks(connection: Connection, query: str, labels: Labels, since: float, now: float) -> Iterable[Sample]:
@@ -123,14 +135,16 @@ def _new_errors(connection: Connection, query: str, labels: Labels, since: float
     table = schema.error_group
     fresh = (table.c.first_seen >= since) | (table.c.regressed_at >= since)
     count = connection.scalar(select(func.count()).select_from(table).where(fresh)) or 0
-    yield Sample({}, float(count), float(count), "#/errors")
+    yield Sample({}, float(count), float(count), _link("#/errors", {}, since, now))
 
 
 def _critical_errors(connection: Connection, query: str, labels: Labels, since: float, now: float) -> Iterable[Sample]:
-    table = schema.error_event
-    recent = (table.c.level == "critical") & (table.c.at >= since)
-    count = connection.scalar(select(func.count()).select_from(table).where(recent)) or 0
-    yield Sample({}, float(count), float(count), "#/errors")
+    """Count occurrences, and not kept events: of a storm only the first are kept."""
+    minute, group = schema.error_minute, schema.error_group
+    seen = select(func.sum(minute.c.count)).join(group, group.c.id == minute.c.group_id)
+    recent = (group.c.level == "critical") & (minute.c.bucket >= since // rollups.MINUTE * rollups.MINUTE)
+    count = float(connection.scalar(seen.where(recent)) or 0)
+    yield Sample({}, count, count, _link("#/errors", {}, since, now))
 
 
 _ANSWERS: Final[Mapping[str, Answer]] = {
@@ -155,8 +169,17 @@ _ANSWERS: Final[Mapping[str, Answer]] = {
 }
 
 
-def _minutes(connection: Connection, metric: str, since: float, now: float) -> list[SeriesGains]:
-    return rollups.read(connection, metric, since, now, rollups.MINUTE)
+def _window(connection: Connection, metric: str, since: float, now: float) -> list[SeriesGains]:
+    return rollups.read(connection, metric, since, now, _step(since, now))
+
+
+def _step(since: float, now: float) -> int:
+    return rollups.MINUTE if now - since <= _MINUTES_SECONDS else rollups.HOUR
+
+
+def _begin(since: float, now: float) -> float:
+    step = _step(since, now)
+    return since // step * step
 
 
 def _split(series: list[SeriesGains], labels: Labels) -> Iterable[tuple[dict[str, str], list[SeriesGains]]]:
@@ -177,5 +200,9 @@ def _together(series: Iterable[SeriesGains]) -> Gained:
     return whole
 
 
-def _link(page: str, split: Mapping[str, str]) -> str:
-    return f"#/route?route={split['route']}" if "route" in split else page
+def _link(page: str, split: Mapping[str, str], since: float, now: float) -> str:
+    """Return where on the page a window is seen, also when it is long over."""
+    window = {"from": int(since), "to": math.ceil(now)}
+    if "route" in split:
+        return f"#/route?{urlencode({'route': split['route'], **window})}"
+    return f"{page}?{urlencode(window)}"

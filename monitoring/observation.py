@@ -19,6 +19,9 @@ KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 
 UNMATCHED: Final = "(unmatched)"
 
+_LINES: Final = 50
+_LINE_BYTES: Final = 16 * 1024
+
 
 class Block:
     """A piece of code that runs now under ``observe`` or ``agent``: what happens inside it is its child."""
@@ -140,6 +143,15 @@ class RequestRecord(Observation):
 
     else:
         __init__ = object.__init__  # nothing to do, at the cost of nothing
+
+    def keep_line(self, line: bytes) -> None:
+        """Keep a log line with the request: the first 50, and none of over 16 KiB."""
+        if len(line) > _LINE_BYTES:
+            return
+        if self.lines is None:
+            self.lines = [line]
+        elif len(self.lines) < _LINES:
+            self.lines.append(line)
 
     @property
     def name(self) -> str:  # type: ignore[override]

@@ -7,24 +7,29 @@ import inspect
 from collections.abc import Awaitable, Callable
 from contextvars import Token
 from time import perf_counter
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from .context import current_block, current_record, reset
 from .observation import Block, Observation
 from .recorder import Recorder
 from .utils.ids import new_ids
+from .utils.plain import safe_str
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 RecorderOf = Callable[[], Recorder]
 
+_LENGTH: Final = 200
+"""Characters kept of a user, a reason or a dimension's value."""
+
 
 class Operation:
     """A business operation with one outcome: ``ok``, ``failed`` (an exception, or ``fail``) or ``abandoned``
-    (cancelled, or not over by its deadline).
+    (cancelled, or not over by its deadline; without ``deadline_seconds`` that is an hour).
 
     A ``with`` block, or a decorator of def and async def. ``id`` is unique per operation; give one to find it again.
-    What happens inside is its child in a kept request.
+    What happens inside is its child in a kept request. Raise ValueError for a deadline of 0 or less, TypeError where a
+    generator is decorated.
     """
 
     def __init__(
@@ -53,7 +58,7 @@ class Operation:
 
     def fail(self, reason: str) -> None:
         """Let the operation end as failed, for a reason that is one of few: it is counted by it."""
-        self._reason = reason
+        self._reason = safe_str(reason, _LENGTH)
 
     def __enter__(self) -> Operation:
         parent = current_block.get()
@@ -66,7 +71,9 @@ class Operation:
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
         if self._token is not None:
             reset(current_block, self._token)
-        if error is None:
+        if self._deadline_seconds is not None and perf_counter() - self._started > self._deadline_seconds:
+            outcome, reason = "abandoned", "deadline"
+        elif error is None:
             outcome, reason = ("ok", "") if self._reason is None else ("failed", self._reason)
         elif isinstance(error, Exception):
             outcome, reason = "failed", self._reason or type(error).__name__
@@ -76,6 +83,11 @@ class Operation:
 
     def __call__(self, function: F) -> F:
         """Return ``function`` with each of its calls as an operation of its own."""
+        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+            raise TypeError(
+                f"operation({self.name!r}) decorates def and async def, and {function.__name__} is a generator, "
+                "which is over before it begins; put a with block inside of it."
+            )
         if inspect.iscoroutinefunction(function):
 
             async def operating_async(*args: Any, **kwargs: Any) -> Any:
@@ -108,7 +120,7 @@ class Operation:
             "user": _user(self._user),
             "reason": reason,
             "deadline_seconds": self._deadline_seconds,
-            "dimensions": {name: str(value) for name, value in self._dimensions.items() if value is not None},
+            "dimensions": _plain(self._dimensions),
         }
         duration = perf_counter() - self._started
         observation = Observation("operation", self.name, outcome, duration, record, None, attributes)
@@ -119,8 +131,7 @@ class Operation:
 
 def report_event(recorder: Recorder, name: str, user: object, value: float | None, dimensions: dict[str, Any]) -> None:
     """Report a usage event."""
-    plain = {key: str(given) for key, given in dimensions.items() if given is not None}
-    attributes = {"user": _user(user), "value": value, "dimensions": plain}
+    attributes = {"user": _user(user), "value": _number(value), "dimensions": _plain(dimensions)}
     recorder.record(Observation("event", name, "ok", 0.0, current_record.get(), None, attributes))
 
 
@@ -152,6 +163,18 @@ def feature_decorator(recorder_of: RecorderOf, name: str) -> Callable[[F], F]:
 def _user(given: object) -> str:
     """Return whose deed it is: the given user's, or that of the running request."""
     if given is not None:
-        return str(given)
+        return safe_str(given, _LENGTH)
     record = current_record.get()
     return record.user_id if record is not None else ""
+
+
+def _plain(dimensions: dict[str, Any]) -> dict[str, str]:
+    return {name: safe_str(value, _LENGTH) for name, value in dimensions.items() if value is not None}
+
+
+def _number(value: Any) -> float | None:
+    """Return a value as the store takes it; None for what is no number."""
+    try:
+        return None if value is None else float(value)
+    except Exception:
+        return None

@@ -22,6 +22,11 @@ class Outbox:
         self._reserve = capacity * RESERVED // CAPACITY
         self._facts: deque[Fact] = deque()
 
+    @property
+    def is_open(self) -> bool:
+        """Say whether facts put here lead to a store."""
+        return self._capacity > 0
+
     def put(self, fact: Fact, *, important: bool = False) -> None:
         """Queue a fact; ``important`` ones (errors, slow requests) have places of their own."""
         if len(self._facts) >= self._capacity + (self._reserve if important else 0):

@@ -1,18 +1,21 @@
 """Performance: rates, errors and percentiles by route, statement, cache, model and agent over any time.
 
 All of it is read from roll-ups of the metric cells: exact counts over all workers, percentiles within 2 %. Single
-requests are those that were kept. Times are unix seconds, and a time is widened to whole buckets.
+requests are those that were kept. Times are unix seconds, and a time is widened to whole buckets; rates are per second
+of the widened time. What the caller ended (a client that left, a stream that was closed early) is no error.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import math
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
-from sqlalchemy import Connection
-
 from . import families
+from .cells import Declaration
 from .metrics import BODY_SIZE, REQUEST_DURATION
 from .store import requests, rollups, sketches
 from .store.database import Database
@@ -21,6 +24,12 @@ from .store.rollups import Gained, SeriesGains
 
 QUANTILES: Final = (0.5, 0.95, 0.99)
 Key = TypeVar("Key")
+
+_HOURS_KEPT_SECONDS: Final = 90 * 86_400.0
+_NO_FAILURES: Final = frozenset(
+    {"client_disconnected", "aborted", "cancelled", "abandoned", "closed_early", "CancelledError"}
+)
+"""Values of ``error_type`` that say who ended it, and not that it failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,89 +153,107 @@ class _Tally:
         return Stats(int(count), int(self.errors), period_seconds, mean, *percentiles)
 
 
+@dataclass(frozen=True, slots=True)
+class _Period:
+    """A time in whole buckets of ``step`` seconds, from ``begin`` until before ``end``; ``seconds`` of it are over."""
+
+    begin: int
+    end: int
+    step: int
+    seconds: float
+
+    @property
+    def buckets(self) -> range:
+        return range(self.begin, self.end, self.step)
+
+
 class PerformanceTracker:
     """Reads the store. Thread-safe; every method raises StoreUnusable when the store cannot be read."""
 
-    def __init__(self, open_database: Callable[[], Database]) -> None:
+    def __init__(
+        self,
+        open_database: Callable[[], Database],
+        *,
+        clock: Callable[[], float] = time.time,
+        minutes_days: float = 7.0,
+    ) -> None:
+        """``minutes_days`` is how long roll-ups by the minute are kept: older times are read by the hour."""
         self._open_database = open_database
+        self._clock = clock
+        self._minutes_seconds = minutes_days * 86_400.0
 
     def requests(self, since: float, until: float, *, method: str = "", route: str = "") -> Stats:
         """Return how all requests of a time went, or those of one route."""
-        tally = _Tally()
-        for one in self._requests(since, until, method, route):
-            tally.add(one.sum(), _failed(one.labels))
-        return tally.stats(until - since)
+        return self._stats(self._period(since, until), method, route)
 
-    def series(
-        self, since: float, until: float, *, method: str = "", route: str = "", step: int | None = None
-    ) -> list[Point]:
+    def requests_before(self, since: float, until: float, *, method: str = "", route: str = "") -> Stats:
+        """Return how requests of the time of the same length before went: no bucket belongs to both."""
+        period = self._period(since, until)
+        begin = _floor(since - (until - since), period.step)
+        before = _Period(begin, period.begin, period.step, float(period.begin - begin))
+        return self._stats(before, method, route)
+
+    def series(self, since: float, until: float, *, method: str = "", route: str = "") -> list[Point]:
         """Return the same bucket by bucket, without gaps."""
-        step = step or rollups.resolution_for(since, until)
+        period = self._period(since, until)
         tallies: dict[int, _Tally] = {}
-        for one in self._requests(since, until, method, route, step):
+        for one in self._requests(period, method, route):
             for bucket, gained in one.buckets.items():
-                tallies.setdefault(bucket, _Tally()).add(gained, _failed(one.labels))
-        return [_point(bucket, tallies.get(bucket), step) for bucket in buckets(since, until, step)]
+                tallies.setdefault(bucket, _Tally()).add(gained, is_failure(one.labels))
+        return [_point(bucket, tallies.get(bucket), period.step) for bucket in period.buckets]
 
     def routes(self, since: float, until: float) -> list[RouteStats]:
         """Return every route of a time, those first that took most time in all."""
-        tallies: dict[tuple[str, str], _Tally] = {}
-        status: dict[tuple[str, str], dict[str, int]] = {}
-        with self._open_database().reading() as connection:
-            durations = rollups.read(connection, REQUEST_DURATION.name, since, until)
-            sizes = rollups.read(connection, BODY_SIZE.name, since, until)
+        period = self._period(since, until)
+        durations, sizes = self._read(period, REQUEST_DURATION, BODY_SIZE)
+        status: dict[tuple[str, str], Counter[str]] = {}
         for one in durations:
-            key, gained = _route(one.labels), one.sum()
-            tallies.setdefault(key, _Tally()).add(gained, _failed(one.labels))
-            code = one.labels["http_response_status_code"]
-            status.setdefault(key, {})[code] = status.get(key, {}).get(code, 0) + int(gained.count)
+            status.setdefault(_route(one.labels), Counter())[one.labels["http_response_status_code"]] += int(
+                one.sum().count
+            )
         sent = _totals(sizes, _route)
         found = [
-            RouteStats(*key, tally.stats(until - since), tally.all.total, status[key], int(sent.get(key, 0)))
-            for key, tally in tallies.items()
+            RouteStats(*key, tally.stats(period.seconds), tally.all.total, status[key], int(sent.get(key, 0)))
+            for key, tally in _tallies(durations, _route).items()
         ]
         return sorted(found, key=lambda one: -one.total_seconds)
 
     def databases(self, since: float, until: float) -> list[CallStats]:
         """Return every statement of a time, those first that took most time in all."""
-        return self._calls(families.DB_DURATION.name, since, until, _statement)
+        return self._calls(families.DB_DURATION, since, until, _statement)
 
     def outgoing(self, since: float, until: float) -> list[CallStats]:
         """Return every host that was asked in a time, those first that took most time in all."""
-        return self._calls(families.HTTP_CLIENT_DURATION.name, since, until, _host)
+        return self._calls(families.HTTP_CLIENT_DURATION, since, until, _host)
 
     def caches(self, since: float, until: float) -> list[CacheStats]:
         """Return every cache of a time, the most used first."""
-        with self._open_database().reading() as connection:
-            commands = rollups.read(connection, families.CACHE_DURATION.name, since, until)
-            gets = rollups.read(connection, families.CACHE_GETS.name, since, until)
-        tallies = _tallies(commands, _cache)
+        period = self._period(since, until)
+        commands, gets = self._read(period, families.CACHE_DURATION, families.CACHE_GETS)
         found = _totals(gets, lambda labels: (*_cache(labels), labels["result"]))
         stats = [
             CacheStats(
-                *key, int(found.get((*key, "hit"), 0)), int(found.get((*key, "miss"), 0)), tally.stats(until - since)
+                *key, int(found.get((*key, "hit"), 0)), int(found.get((*key, "miss"), 0)), tally.stats(period.seconds)
             )
-            for key, tally in tallies.items()
+            for key, tally in _tallies(commands, _cache).items()
         ]
         return sorted(stats, key=lambda one: -one.stats.count)
 
     def models(self, since: float, until: float) -> list[ModelStats]:
         """Return every model of a time, the dearest first."""
-        with self._open_database().reading() as connection:
-            durations = rollups.read(connection, families.LLM_DURATION.name, since, until)
-            chunks = rollups.read(connection, families.LLM_FIRST_CHUNK.name, since, until)
-            amounts = {
-                declaration.name: _totals(rollups.read(connection, declaration.name, since, until), _model)
-                for declaration in _MODEL_AMOUNTS
-            }
+        period = self._period(since, until)
+        durations, chunks, *others = self._read(
+            period, families.LLM_DURATION, families.LLM_FIRST_CHUNK, *_MODEL_AMOUNTS
+        )
+        amounts = [_totals(series, _model) for series in others]
         first = {key: tally.stats(0).p50_seconds for key, tally in _tallies(chunks, _model).items()}
         found = []
         for key, tally in _tallies(durations, _model).items():
-            given, answered, cost, unpriced, missing = (amounts[one.name].get(key, 0.0) for one in _MODEL_AMOUNTS)
+            given, answered, cost, unpriced, missing = (amount.get(key, 0.0) for amount in amounts)
             found.append(
                 ModelStats(
                     *key,
-                    stats=tally.stats(until - since),
+                    stats=tally.stats(period.seconds),
                     input_tokens=int(given),
                     output_tokens=int(answered),
                     cost_usd=cost,
@@ -239,31 +266,27 @@ class PerformanceTracker:
 
     def model_series(self, since: float, until: float) -> list[tuple[int, int, int, float]]:
         """Return calls, tokens and known cost of all models, bucket by bucket, without gaps."""
-        step = rollups.resolution_for(since, until)
-        with self._open_database().reading() as connection:
-            calls = _by_bucket(connection, (families.LLM_DURATION.name,), since, until, step, "count")
-            tokens = _by_bucket(
-                connection, (families.LLM_INPUT_TOKENS.name, families.LLM_OUTPUT_TOKENS.name), since, until, step
-            )
-            cost = _by_bucket(connection, (families.LLM_COST.name,), since, until, step)
+        period = self._period(since, until)
+        durations, given, answered, spent = self._read(
+            period, families.LLM_DURATION, families.LLM_INPUT_TOKENS, families.LLM_OUTPUT_TOKENS, families.LLM_COST
+        )
+        calls, tokens, cost = _by_bucket(durations), _by_bucket([*given, *answered]), _by_bucket(spent)
         return [
-            (bucket, int(calls.get(bucket, 0)), int(tokens.get(bucket, 0)), cost.get(bucket, 0.0))
-            for bucket in buckets(since, until, step)
+            (bucket, int(calls[bucket].count), int(tokens[bucket].total), cost[bucket].total)
+            for bucket in period.buckets
         ]
 
     def agents(self, since: float, until: float) -> list[AgentStats]:
         """Return every agent of a time, the dearest first."""
-
-        with self._open_database().reading() as connection:
-            runs = rollups.read(connection, families.AGENT_DURATION.name, since, until)
-            calls, tokens, cost = (
-                _totals(rollups.read(connection, declaration.name, since, until), _agent)
-                for declaration in (families.AGENT_CALLS, families.AGENT_TOKENS, families.AGENT_COST)
-            )
+        period = self._period(since, until)
+        runs, *amounts = self._read(
+            period, families.AGENT_DURATION, families.AGENT_CALLS, families.AGENT_TOKENS, families.AGENT_COST
+        )
+        calls, tokens, cost = (_totals(series, _agent) for series in amounts)
         found = [
             AgentStats(
                 agent,
-                tally.stats(until - since),
+                tally.stats(period.seconds),
                 int(calls.get(agent, 0)),
                 int(tokens.get(agent, 0)),
                 cost.get(agent, 0.0),
@@ -272,15 +295,15 @@ class PerformanceTracker:
         ]
         return sorted(found, key=lambda one: (-one.cost_usd, -one.stats.count))
 
-    def gauge_series(self, metric: str, since: float, until: float) -> list[tuple[int, float | None]]:
-        """Return the mean of a gauge, summed over its label sets, bucket by bucket."""
-        step = rollups.resolution_for(since, until)
+    def gauge_series(self, gauge: Declaration, since: float, until: float) -> list[tuple[int, float | None]]:
+        """Return the mean of a gauge bucket by bucket, summed over its label sets; None where nobody looked."""
+        period = self._period(since, until)
         sums: dict[int, float] = {}
-        with self._open_database().reading() as connection:
-            for one in rollups.read(connection, metric, since, until, step):
-                for bucket, gained in one.buckets.items():
-                    sums[bucket] = sums.get(bucket, 0.0) + gained.total / gained.count
-        return [(bucket, sums.get(bucket)) for bucket in buckets(since, until, step)]
+        (found,) = self._read(period, gauge)
+        for one in found:
+            for bucket, gained in one.buckets.items():
+                sums[bucket] = sums.get(bucket, 0.0) + gained.total / gained.count
+        return [(bucket, sums.get(bucket)) for bucket in period.buckets]
 
     def kept(self, wanted: RequestFilter) -> list[KeptRequest]:
         """Return kept requests that fit, the newest or the slowest first."""
@@ -292,32 +315,54 @@ class PerformanceTracker:
         with self._open_database().reading() as connection:
             return requests.read(connection, request_id)
 
-    def _requests(
-        self, since: float, until: float, method: str, route: str, step: int | None = None
-    ) -> list[SeriesGains]:
+    def _period(self, since: float, until: float) -> _Period:
+        """Return a time in the finest buckets that are few enough and still kept."""
+        now = self._clock()
+        step = rollups.resolution_for(since, until)
+        for finer, kept_seconds in ((rollups.MINUTE, self._minutes_seconds), (rollups.HOUR, _HOURS_KEPT_SECONDS)):
+            if step == finer and since < now - kept_seconds:
+                step = rollups.RESOLUTIONS[rollups.RESOLUTIONS.index(step) + 1]
+        begin, end = _floor(since, step), -_floor(-until, step)
+        return _Period(begin, end, step, max(1.0, min(end, now) - begin))
+
+    def _read(self, period: _Period, *metrics: Declaration) -> list[list[SeriesGains]]:
         with self._open_database().reading() as connection:
-            found = rollups.read(connection, REQUEST_DURATION.name, since, until, step)
+            return [rollups.read(connection, metric.name, period.begin, period.end, period.step) for metric in metrics]
+
+    def _requests(self, period: _Period, method: str, route: str) -> list[SeriesGains]:
+        (found,) = self._read(period, REQUEST_DURATION)
         return [
             one
             for one in found
             if route in ("", one.labels["http_route"]) and method in ("", one.labels["http_request_method"])
         ]
 
+    def _stats(self, period: _Period, method: str, route: str) -> Stats:
+        tally = _Tally()
+        for one in self._requests(period, method, route):
+            tally.add(one.sum(), is_failure(one.labels))
+        return tally.stats(period.seconds)
+
     def _calls(
-        self, metric: str, since: float, until: float, key_of: Callable[[Mapping[str, str]], tuple[str, str, str]]
+        self,
+        metric: Declaration,
+        since: float,
+        until: float,
+        key_of: Callable[[Mapping[str, str]], tuple[str, str, str]],
     ) -> list[CallStats]:
-        with self._open_database().reading() as connection:
-            tallies = _tallies(rollups.read(connection, metric, since, until), key_of)
+        period = self._period(since, until)
+        (series,) = self._read(period, metric)
         found = [
-            CallStats(name, system, operation, tally.stats(until - since), tally.all.total)
-            for (name, system, operation), tally in tallies.items()
+            CallStats(*key, tally.stats(period.seconds), tally.all.total)
+            for key, tally in _tallies(series, key_of).items()
         ]
         return sorted(found, key=lambda one: -one.total_seconds)
 
 
-def buckets(since: float, until: float, step: int) -> range:
-    """Return the starts of the buckets that a time touches."""
-    return range(int(since // step) * step, int(until // step) * step + 1, step)
+def is_failure(labels: Mapping[str, str]) -> bool:
+    """Say whether a series with these labels counts what failed."""
+    error = labels.get("error_type", "")
+    return error != "" and error not in _NO_FAILURES
 
 
 _MODEL_AMOUNTS = (
@@ -332,7 +377,7 @@ _MODEL_AMOUNTS = (
 def _tallies(series: Iterable[SeriesGains], key_of: Callable[[Mapping[str, str]], Key]) -> dict[Key, _Tally]:
     tallies: dict[Key, _Tally] = {}
     for one in series:
-        tallies.setdefault(key_of(one.labels), _Tally()).add(one.sum(), _failed(one.labels))
+        tallies.setdefault(key_of(one.labels), _Tally()).add(one.sum(), is_failure(one.labels))
     return tallies
 
 
@@ -344,24 +389,21 @@ def _totals(series: Iterable[SeriesGains], key_of: Callable[[Mapping[str, str]],
     return totals
 
 
-def _by_bucket(
-    connection: Connection, metrics: Sequence[str], since: float, until: float, step: int, what: str = "total"
-) -> dict[int, float]:
-    sums: dict[int, float] = {}
-    for metric in metrics:
-        for one in rollups.read(connection, metric, since, until, step):
-            for bucket, gained in one.buckets.items():
-                sums[bucket] = sums.get(bucket, 0.0) + (gained.count if what == "count" else gained.total)
+def _by_bucket(series: Iterable[SeriesGains]) -> defaultdict[int, Gained]:
+    sums: defaultdict[int, Gained] = defaultdict(Gained)
+    for one in series:
+        for bucket, gained in one.buckets.items():
+            sums[bucket].add(gained)
     return sums
+
+
+def _floor(moment: float, step: int) -> int:
+    return math.floor(moment / step) * step
 
 
 def _point(bucket: int, tally: _Tally | None, step: int) -> Point:
     stats = (tally or _Tally()).stats(step)
     return Point(bucket, stats.count, stats.errors, stats.p50_seconds, stats.p95_seconds, stats.p99_seconds)
-
-
-def _failed(labels: Mapping[str, str]) -> bool:
-    return bool(labels.get("error_type"))
 
 
 def _route(labels: Mapping[str, str]) -> tuple[str, str]:

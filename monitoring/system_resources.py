@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
@@ -56,6 +58,9 @@ class HostUse:
     load: tuple[float, float, float]
 
 
+Gauges = tuple[tuple[Declaration, float], ...]
+
+
 class SystemResources:
     """Reads what is in use. CPU shares are since the last reading of the same object. Thread-safe."""
 
@@ -63,13 +68,13 @@ class SystemResources:
         self._disk = disk
         self._known: dict[int, psutil.Process] = {}
         self._lock = threading.Lock()
-        psutil.cpu_percent()  # the first reading has nothing to compare itself with
+        self._cpu = _CpuShare()
 
     def host(self) -> HostUse:
         """Return what the host uses."""
         memory, disk = psutil.virtual_memory(), psutil.disk_usage(_existing(self._disk))
         return HostUse(
-            psutil.cpu_percent() / 100,
+            self._cpu.read(),
             memory.total - memory.available,
             memory.total,
             disk.used,
@@ -85,18 +90,30 @@ class SystemResources:
             return [use for pid in wanted if (use := self._process(pid)) is not None]
 
     def add_gauges(self, totals: Totals) -> None:
-        """Add what is in use to the sums, as gauges, so that it is rolled up like everything else."""
+        """Add what is in use to the sums, as gauges, so that it is rolled up like everything else.
+
+        What the system does not tell (a hidden ``/proc``, a disk that is gone) is left out.
+        """
+        for read in (self._host_gauges, lambda: self._process_gauges(totals)):
+            with contextlib.suppress(psutil.Error, OSError):
+                for declaration, value in read():
+                    totals.metric(declaration).series[()] = Total(value)
+
+    def _host_gauges(self) -> Gauges:
         host = self.host()
-        processes = self.processes(header.pid for header in totals.living)
-        for declaration, value in (
+        return (
             (HOST_CPU, host.cpu_share),
             (HOST_MEMORY, float(host.memory_used_bytes)),
             (HOST_MEMORY_SHARE, host.memory_used_bytes / host.memory_total_bytes),
             (HOST_DISK, host.disk_used_bytes / host.disk_total_bytes),
+        )
+
+    def _process_gauges(self, totals: Totals) -> Gauges:
+        processes = self.processes(header.pid for header in totals.living)
+        return (
             (PROCESS_CPU, sum(use.cpu_share or 0.0 for use in processes)),
             (PROCESS_MEMORY, float(sum(use.memory_bytes for use in processes))),
-        ):
-            totals.metric(declaration).series[()] = Total(value)
+        )
 
     def _process(self, pid: int) -> ProcessUse | None:
         try:
@@ -115,6 +132,36 @@ class SystemResources:
         except psutil.Error:
             self._known.pop(pid, None)
             return None
+
+
+class _CpuShare:
+    """The share of all cores in use since the last reading, but of a second at least: readers do not starve another.
+
+    psutil's own function remembers a reading per thread.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._busy, self._all = _cpu_seconds()
+        self._read_at = time.monotonic()
+        self._share = 0.0
+
+    def read(self) -> float:
+        with self._lock:
+            now = time.monotonic()
+            if now - self._read_at >= 1.0 or not self._share:
+                busy, whole = _cpu_seconds()
+                if whole > self._all:
+                    self._share = min(1.0, max(0.0, (busy - self._busy) / (whole - self._all)))
+                self._busy, self._all, self._read_at = busy, whole, now
+            return self._share
+
+
+def _cpu_seconds() -> tuple[float, float]:
+    """Return the busy and all CPU seconds of the host since it started."""
+    times = psutil.cpu_times()
+    whole = sum(times) - getattr(times, "guest", 0.0) - getattr(times, "guest_nice", 0.0)
+    return whole - times.idle - getattr(times, "iowait", 0.0), whole
 
 
 def _existing(path: str) -> str:

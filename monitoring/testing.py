@@ -52,10 +52,11 @@ def use(*sinks: MemorySink, **settings: Any) -> Iterator[Monitoring]:
     """Make a fresh Monitoring the current one for a block; it reports to ``sinks`` too, and its own failures are
     raised.
 
-    Cells stay in memory unless ``cells_folder`` is set, and log lines go to stderr unless ``log_destination`` is.
+    Cells stay in memory unless ``cells_folder`` is set, nothing is stored unless ``store`` is, and log lines go to
+    stderr unless ``log_destination`` is set.
     """
     former = current()
-    config = with_settings(None, {"log_destination": "stderr", **settings})
+    config = with_settings(None, {"log_destination": "stderr", "store": None, **settings})
     monitoring = Monitoring(config, sinks=sinks, on_failure=_raise)
     if config.cells_folder is None:
         monitoring.registry.keep_in_memory()

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, MutableMapping
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Final
 
 from asgiref.sync import async_to_sync
 
 from .middleware.edge import ASGIApp, WSGIApp
 
 Environ = MutableMapping[str, Any]
+
+_CHUNK_BYTES: Final = 64 * 1024
+"""Of a request's body that are read at once: the app may refuse to read on."""
 
 
 def to_wsgi(app: ASGIApp) -> WSGIApp:
@@ -19,17 +22,21 @@ def to_wsgi(app: ASGIApp) -> WSGIApp:
     def answer(environ: Environ, start_response: Any) -> Iterable[bytes]:
         status, headers, body = async_to_sync(_run)(app, _scope(environ), environ)
         start_response(f"{status} {_phrase(status)}", headers)
-        return [body]
+        return [] if environ.get("REQUEST_METHOD") == "HEAD" else [body]
 
     return answer
 
 
 async def _run(app: ASGIApp, scope: dict[str, Any], environ: Environ) -> tuple[int, list[tuple[str, str]], bytes]:
     status, headers, body = 500, [], bytearray()
+    length = environ.get("CONTENT_LENGTH") or ""
+    unread = int(length) if length.isdecimal() else 0
 
     async def receive() -> dict[str, Any]:
-        length = int(environ.get("CONTENT_LENGTH") or 0)
-        return {"type": "http.request", "body": environ["wsgi.input"].read(length) if length else b""}
+        nonlocal unread
+        chunk = environ["wsgi.input"].read(min(unread, _CHUNK_BYTES)) if unread else b""
+        unread = unread - len(chunk) if chunk else 0
+        return {"type": "http.request", "body": chunk, "more_body": unread > 0}
 
     async def send(message: MutableMapping[str, Any]) -> None:
         nonlocal status, headers
@@ -58,14 +65,18 @@ def _scope(environ: Environ) -> dict[str, Any]:
         "http_version": "1.1",
         "method": environ.get("REQUEST_METHOD", "GET"),
         "scheme": environ.get("wsgi.url_scheme", "http"),
-        "path": path.encode("latin-1").decode("utf-8", "replace"),
+        "path": _decoded(path),
         "raw_path": path.encode("latin-1"),
-        "root_path": root_path,
+        "root_path": _decoded(root_path),
         "query_string": environ.get("QUERY_STRING", "").encode("latin-1"),
         "headers": headers,
         "client": (peer, 0) if peer else None,
         "server": (environ.get("SERVER_NAME", ""), int(environ.get("SERVER_PORT") or 0)),
     }
+
+
+def _decoded(path: str) -> str:
+    return path.encode("latin-1").decode("utf-8", "replace")
 
 
 def _phrase(status: int) -> str:

@@ -339,6 +339,30 @@ def test_a_group_that_is_a_cause_counts_with_its_members(project: Project) -> No
     assert are_one_group(project.grouper, (wrapped(ValueError("x")), wrapped(ValueError("x"))))
 
 
+def test_the_order_of_members_changes_no_key(project: Project) -> None:
+    """Neither the first nor the alias."""
+    module = project.load(TASKS)
+    one = project.grouper.of_exception(caught(module["run"], ValueError, KeyError))
+    other = project.grouper.of_exception(caught(module["run"], KeyError, ValueError, KeyError))
+    assert one.keys == other.keys
+    assert one.why[0] == "group"
+
+
+def test_what_a_group_was_raised_beside_changes_nothing(project: Project) -> None:
+    """Its implicit context is one of its members, or their cancellation."""
+    module = project.load(
+        """
+        def run(beside):
+            try: raise ValueError("x")
+            except ValueError as error: member = error
+            if not beside: raise ExceptionGroup("g", [member])
+            try: raise KeyError("y")
+            except KeyError: raise ExceptionGroup("g", [member])
+        """
+    )
+    assert are_one_group(project.grouper, (caught(module["run"], True), caught(module["run"], False)))
+
+
 def test_cycles_and_endless_chains_end(project: Project) -> None:
     """A group among the causes of its own member, an exception that caused itself, and 100,000 causes."""
     member, loop = ValueError("x"), KeyError("y")
@@ -348,7 +372,8 @@ def test_cycles_and_endless_chains_end(project: Project) -> None:
     for number in range(100_000):
         last.__cause__ = last = ValueError(str(number))
     for error in (member, member.__cause__, loop, first):
-        assert project.grouper.of_exception(error).keys
+        assert 0 < len(project.grouper.of_exception(error).why) < 100
+    assert project.grouper.of_exception(member).why == ("ValueError", "x", "caused by", "ExceptionGroup")
     while first.__cause__ is not None:  # taken apart here: freeing a chain of this length recurses
         first.__cause__, first = None, first.__cause__  # type: ignore[assignment]
 
@@ -357,18 +382,28 @@ def test_cycles_and_endless_chains_end(project: Project) -> None:
 
 
 def test_a_full_stack_is_one_group_wherever_it_strikes(project: Project) -> None:
-    """The tail of a RecursionError differs from run to run and is not looked at."""
+    """In whatever was called last, and on whichever line of a function that calls itself on two."""
     module = project.load(
         """
-        def run(depth=0): helper(depth); run(depth + 1)
-        def helper(depth): return other(depth)
-        def other(depth): return len(str(depth))
-        def offset(): run()
+        def run(depth, last, left=True):
+            if depth == 0: last()
+            if left: run(depth - 1, last, left)
+            run(depth - 1, last, left)
+        def helper(): raise RecursionError
+        def other(): raise RecursionError
         """
     )
-    errors = [caught(module["run"]), caught(lambda: (lambda: module["run"]())())]
-    assert all(isinstance(error, RecursionError) for error in errors)
-    assert are_one_group(project.grouper, (errors[0], errors[1]))
+    run, helper, other = module["run"], module["helper"], module["other"]
+    first = caught(run, 5, helper)
+    assert are_one_group(project.grouper, (first, caught(run, 6, other)))
+    assert are_one_group(project.grouper, (first, caught(run, 5, helper, False)))
+
+
+def test_a_stack_that_is_really_full_has_a_fingerprint(project: Project) -> None:
+    """Made of the functions that call each other."""
+    error = project.raised("def run(): other()\ndef other(): run()")
+    fingerprint = project.grouper.of_exception(error)
+    assert fingerprint.why == ("RecursionError", "shop.orders.run", "shop.orders.other")
 
 
 def test_without_a_frame_of_the_app_the_library_tells(project: Project) -> None:
@@ -408,14 +443,14 @@ def test_which_code_is_the_apps(tmp_path: Path, module: str, path: str, is_in_ap
     assert decide(module, path.format(root=tmp_path)) is is_in_app
 
 
-def test_the_project_is_the_current_folder_unless_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also where the folder's path goes through a link."""
+def test_without_a_project_all_code_that_is_not_installed_is_the_apps(tmp_path: Path) -> None:
+    """An app is started from anywhere; a project's folder, also one behind a link, narrows it down."""
     real, link = tmp_path / "releases" / "7", tmp_path / "current"
     real.mkdir(parents=True)
     link.symlink_to(real)
-    monkeypatch.chdir(link)
-    assert InApp()("shop", str(link / "shop.py"))
-    assert not InApp()("shop", str(tmp_path / "shop.py"))
+    assert InApp()("shop", str(tmp_path / "shop.py"))
+    assert InApp(str(link))("shop", str(real / "shop.py"))
+    assert not InApp(str(link))("shop", str(tmp_path / "shop.py"))
 
 
 # Explicit fingerprints and messages

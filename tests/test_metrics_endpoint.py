@@ -308,7 +308,8 @@ def test_both_forms_give_the_same_answer() -> None:
             for volatile in ("content-length",):
                 asgi.headers.pop(volatile), wsgi.headers.pop(volatile)
             assert asgi.headers == wsgi.headers
-            assert _without_numbers(asgi.body) == _without_numbers(wsgi.body)
+            sent = b"" if call.method == "HEAD" else asgi.body  # ASGI servers drop it themselves, WSGI servers do not
+            assert _without_numbers(sent) == _without_numbers(wsgi.body)
 
 
 def _without_numbers(body: bytes) -> list[str]:

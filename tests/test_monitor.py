@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import create_engine, text
 
 import monitoring
+from monitoring import ConfigError, Rule
+from monitoring.testing import MemorySink, use
 
 
 def test_before_configure_the_verbs_act_on_one_that_records_nothing() -> None:
@@ -41,3 +48,43 @@ def test_what_was_counted_is_there_until_the_service_ends(tmp_path: Path) -> Non
         one.counter("jobs_total", "Jobs.").inc()
     first.close()
     assert second.metrics.snapshot()["jobs_total"].series[0].value == 2
+
+
+def test_an_explicit_monitoring_wraps_clients_for_itself(tmp_path: Path) -> None:
+    """Two in one process: each hears of its own clients only."""
+    sinks = [MemorySink(), MemorySink()]
+    monitors = [
+        monitoring.Monitoring(monitoring.Config(log_destination=str(tmp_path / "log"), store=None), sinks=[sink])
+        for sink in sinks
+    ]
+    engine = monitors[0].wrap(create_engine("sqlite://"))
+    with engine.connect() as connection:
+        connection.execute(text("SELECT 1"))
+    assert monitors[0].unwrap(engine) is engine
+    assert [len(sink.of_kind("db")) for sink in sinks] == [1, 0]
+    for one in monitors:
+        one.close()
+
+
+def test_a_monitoring_without_a_store_keeps_nothing_and_starts_no_thread(tmp_path: Path) -> None:
+    """store=None: no file, no dashboard, no background work."""
+    with use(store=None) as active:
+        active.track("something")
+        active.flush()
+    assert list(tmp_path.iterdir()) == []
+    assert active.background.flusher is None
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"rules": [Rule("twice", "p95_seconds", above=1), Rule("twice", "p95_seconds", above=2)]}, "twice"),
+        ({"rules": [Rule("told", "p95_seconds", above=1, channels=("nobody",))]}, "nobody"),
+        ({"base_url": "https://x", "rules": ["p95 > 1"]}, "p95 > 1"),
+        ({"store": "nonsense://x"}, "'nonsense'"),
+    ],
+)
+def test_what_would_fail_in_the_background_is_refused_at_the_start(settings: dict[str, Any], says: str) -> None:
+    """A bad rule, channel or store is one sentence to whoever configures."""
+    with pytest.raises(ConfigError, match=re.escape(says)):
+        monitoring.configure(**settings)

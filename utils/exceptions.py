@@ -17,7 +17,7 @@ DESCRIBED: Final = 200
 """Exceptions described of one: causes and members, and theirs."""
 
 SOURCE_AROUND: Final = 3
-"""Lines of source before and after that of a frame of the app; other frames show their one line."""
+"""Lines of source before and after that of a frame of the app; the last frame of all shows its line in any case."""
 SOURCE_WIDTH: Final = 200
 _SOURCES_REMEMBERED: Final = 1_000
 
@@ -59,12 +59,13 @@ class Describer:
     def _frame(self, traceback: TracebackType) -> dict[str, Any]:
         frame, line = traceback.tb_frame, traceback.tb_lineno
         in_app = self._is_in_app(frame)
+        has_source = in_app or traceback.tb_next is None  # each file of a library would be read for one line
         return {
             "file": frame.f_code.co_filename,
             "line": line,
             "function": frame.f_code.co_qualname,
             "in_app": in_app,
-            "source": self._source(frame, line, in_app),
+            "source": self._source(frame, line, in_app) if has_source else [],
         }
 
     def _source(self, frame: FrameType, line: int, in_app: bool) -> list[list[Any]]:

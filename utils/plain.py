@@ -33,6 +33,14 @@ def safe_repr(value: object, limit: int = LENGTH) -> str:
         return f"<{_type_name(value)}: repr raised {type(error).__name__}>"
 
 
+def safe_str(value: object, limit: int = LENGTH) -> str:
+    """Return ``str(value)``, clipped, or a stand-in when it raises."""
+    try:
+        return clip(str(value), limit)
+    except Exception as error:
+        return f"<{_type_name(value)}: str raised {type(error).__name__}>"
+
+
 def clip(text: str, limit: int = LENGTH) -> str:
     """Return ``text`` of at most ``limit`` characters with what UTF-8 cannot encode replaced."""
     if len(text) > limit:

@@ -84,7 +84,7 @@ VALUE_RULES: Final = (
     ValueRule("jwt", r"\beyJ[\w-]{8,}\.[\w-]{4,}(?:\.[\w-]*)?", ("eyJ",)),
     ValueRule(
         "url credentials",
-        r"""(?<=://)(?:[^\s/?#"'<>]*|[^\s/:?#"'<>]*:(?!\d{1,5}[/?#])[^\s"'<>]*)@""",
+        r"""(?<=://)(?:[^\s/?#"'<>]{0,500}|[^\s/:?#"'<>]{0,200}:(?!\d{1,5}[/?#])[^\s"'<>]{0,300})@""",
         ("://",),
     ),
     ValueRule("key", r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b", ("AKIA", "ASIA")),
@@ -105,15 +105,21 @@ _WORDS: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\dA-Za-z_]+")
 _MEASURES: Final = re.compile(
     r"_(tokens|counts?|limit|length|size|bytes|seconds|ms|total|usage|budget|rate|max|min)_\Z"
 )
-_ASSIGNED: Final = re.compile(
-    rf"""(?<![A-Za-z0-9_])(?P<name>[A-Za-z_][A-Za-z0-9_.-]{{0,{_NAME_LENGTH - 1}}}+)"""
-    r"""(?P<sign>\\*["']?\s*(?:=>|==?|:)\s*)"""
-    r"""(?P<value>(?!\[scrubbed:[^\]]*\](?:[\s"'&,;)]|\Z))(?:(?i:bearer|basic|digest|token)\s+)?(?:"""
+_NAME: Final = rf"(?P<name>[A-Za-z_][A-Za-z0-9_.-]{{0,{_NAME_LENGTH - 1}}}+)"
+_ASSIGNMENT: Final = re.compile(rf"""(?<![A-Za-z0-9_]){_NAME}\\*["']?\s*(?:=>|==?|:)\s*""")
+"""A name and the sign before its value, as in ``token=x``, ``"token": "x"`` and ``token: Bearer x``."""
+_VALUE: Final = re.compile(
+    r"""(?!\[scrubbed:[^\]]*\](?:[\s"'&,;)]|\Z))(?:(?i:bearer|basic|digest|token)\s+)?(?:"""
     r"""[bBrRuU]{0,2}(?:\\*"[^"\n]*"?|\\*'[^'\n]*'?)"""
     r"""|[\w.]*[(\[{][^)\]}\n]{0,500}[)\]}]?"""
-    r"""|[^\s"'&,;(){}\[\]]+)[^\s"'&,;(){}\[\]]*)"""
+    r"""|[^\s"'&,;(){}\[\]]+)[^\s"'&,;(){}\[\]]*"""
 )
-"""A name, a sign between, and a value, as in ``token=x``, ``"token": "x"`` and ``token: Bearer x``."""
+_PAIR: Final = re.compile(
+    rf"""(?P<before>[(\[]\s*[bBrRuU]{{0,2}}\\*["']{_NAME}\\*["']\s*,\s*)"""
+    r"""[bBrRuU]{0,2}(?:\\*"[^"\n]*"|\\*'[^'\n]*')(?=\s*[)\]])"""
+)
+"""A name and a value as a pair, as headers are shown: ``('Cookie', 'x')``."""
+_PAIR_HINTS: Final = ("',", '",')
 _ANY_SIGN: Final = re.compile(r"[=:@\d]")
 
 
@@ -130,7 +136,7 @@ class Scrubber:
             (rule.hints, re.compile(rule.pattern, re.DOTALL), f"[scrubbed: {rule.name}]", rule.confirms)
             for rule in value_rules
         ]
-        hints = {hint for rule in value_rules for hint in rule.hints}
+        hints = {*_PAIR_HINTS, *(hint for rule in value_rules for hint in rule.hints)}
         self._words = tuple(sorted(hint for hint in hints if not _ANY_SIGN.search(hint)))
         self._names: dict[str, str] = {}
 
@@ -168,7 +174,11 @@ class Scrubber:
                 if hint in text:
                     text = _replaced(text, pattern, mark, confirms)
                     break
-        return _ASSIGNED.sub(self._scrub_assigned, text) if "=" in text or ":" in text else text
+        if "=" in text or ":" in text:
+            text = self._scrub_assigned(text)
+        if "'," in text or '",' in text:
+            text = _PAIR.sub(self._scrub_pair, text)
+        return text
 
     def _has_word(self, text: str) -> bool:
         for word in self._words:  # noqa: SIM110  (any() with a generator takes three times as long)
@@ -199,9 +209,21 @@ class Scrubber:
             self._names[name] = rule
         return rule
 
-    def _scrub_assigned(self, match: re.Match[str]) -> str:
-        rule = self.rule_of(match["name"], _number(match["value"]))
-        return f"{match['name']}{match['sign']}[scrubbed: {rule}]" if rule else match[0]
+    def _scrub_assigned(self, text: str) -> str:
+        kept: list[str] = []
+        done = 0
+        for match in _ASSIGNMENT.finditer(text):
+            if match.start() < done or not self.rule_of(match["name"]):
+                continue
+            value = _VALUE.match(text, match.end())
+            if value is not None and (rule := self.rule_of(match["name"], _number(value[0]))):
+                kept += [text[done : match.end()], f"[scrubbed: {rule}]"]
+                done = value.end()
+        return "".join([*kept, text[done:]])
+
+    def _scrub_pair(self, match: re.Match[str]) -> str:
+        rule = self.rule_of(match["name"])
+        return f"{match['before']}[scrubbed: {rule}]" if rule else match[0]
 
 
 def _replaced(text: str, pattern: re.Pattern[str], mark: str, confirms: Callable[[str], bool]) -> str:

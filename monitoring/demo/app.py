@@ -20,27 +20,26 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 import monitoring
 from monitoring.demo import agents, database, portals
+from monitoring.demo import llm as language_model
 from monitoring.demo.cache import TTLCache
-from monitoring.demo.llm import ChatClient, LLMUnavailable
+from monitoring.demo.llm import LLMUnavailable
 from monitoring.demo.world import FUNDERS, TRAFFIC_HEADER, USER_HEADER
 
 LLM_URL = os.environ["DEMO_LLM_URL"]
 
 log = monitoring.get_logger(__name__)
 
-engine = database.connect(Path(os.environ["DEMO_DATABASE"]))
-cache = TTLCache[list[database.Row]](max_entries=64, ttl_seconds=20)
-llm = ChatClient(httpx.AsyncClient(base_url=LLM_URL, timeout=30, trust_env=False))
+engine = monitoring.wrap(database.connect(Path(os.environ["DEMO_DATABASE"])))
+cache = monitoring.wrap(TTLCache[list[database.Row]](max_entries=64, ttl_seconds=20), name="searches")
+llm = language_model.connect(LLM_URL)
 
-PROPOSALS = monitoring.counter("proposals_total", "Proposals written.", labels=("funder",))
-SUBMISSIONS = monitoring.counter("submissions_total", "Proposals handed in.", labels=("funder", "result"))
-SEARCHES = monitoring.counter("searches_total", "Searches answered.", labels=("source",))
+TOKENS = monitoring.histogram("proposal_tokens", "Tokens that a proposal took.", labels=("funder",))
 VISITS = monitoring.counter("demo_visits_total", "Requests that did not come from the traffic generator.")
 
 INDEX = """<!doctype html><title>Grant proposals</title><h1>Grant proposals</h1><ul>
 <li><a href="/funders">funders</a> <li><a href="/proposals">latest proposals</a>
 <li><a href="/proposals?sort=similar">the most alike first (slow)</a> <li><a href="/search?q=ice">search for ice</a>
-<li><a href="/health">health</a> <li><a href="/metrics">metrics</a></ul>"""
+<li><a href="/health">health</a> <li><a href="/metrics">metrics</a> <li><a href="/monitoring/">dashboard</a></ul>"""
 
 
 async def index(request: Request) -> HTMLResponse:
@@ -61,48 +60,59 @@ def list_proposals(request: Request) -> JSONResponse:
     return JSONResponse(database.latest_proposals(engine))
 
 
+@monitoring.feature("read a proposal")
 def show_proposal(request: Request) -> JSONResponse:
     """Show one proposal with its draft."""
-    return JSONResponse(_proposal(request))
+    proposal = _proposal(request)
+    monitoring.track("proposal.read", funder=proposal["funder"])
+    return JSONResponse(proposal)
 
 
+@monitoring.feature("write a proposal")
 async def create_proposal(request: Request) -> JSONResponse:
     """Have a proposal researched and written, and keep it."""
     author = _author(request)
-    funder, title = await _call_and_title(request)
-    with monitoring.bind(funder=funder), monitoring.observe("proposal.generate", funder=funder):
+    funder, title = await _funder_and_title(request)
+    with (
+        monitoring.bind(funder=funder),
+        monitoring.operation("proposal.generate", user=author, funder=funder, deadline_seconds=120),
+    ):
         notes = await agents.research(llm, funder=funder, title=title)
         draft = await agents.write(llm, title=title, notes=notes.text)
         proposal_id = await run_in_threadpool(
             database.add_proposal, engine, funder=funder, author=author, title=title, draft=draft.text
         )
-        PROPOSALS.labels(funder).inc()
-        log.info("proposal written", proposal_id=proposal_id, tokens=notes.output_tokens + draft.output_tokens)
-    return JSONResponse({"id": proposal_id, "funder": funder, "title": title, "draft": draft.text}, 201)
+        tokens = sum((notes.input_tokens, notes.output_tokens, draft.input_tokens, draft.output_tokens))
+        TOKENS.labels(funder).observe(tokens)
+        log.info("proposal written", proposal_id=proposal_id, tokens=tokens)
+    return JSONResponse(
+        {"id": proposal_id, "funder": funder, "title": title, "draft": draft.text, "tokens": tokens}, 201
+    )
 
 
+@monitoring.feature("submit a proposal")
 def submit_proposal(request: Request) -> JSONResponse:
     """Hand a proposal in at its funder's portal."""
     proposal = _proposal(request)
-    with monitoring.bind(funder=proposal["funder"]):
+    funder = proposal["funder"]
+    with monitoring.bind(funder=funder), monitoring.operation("proposal.submit", funder=funder) as submission:
         try:
-            receipt = portals.submit(proposal["funder"], proposal["title"])
+            receipt = portals.submit(funder, proposal["title"])
         except portals.Refused as refusal:
-            SUBMISSIONS.labels(proposal["funder"], "refused").inc()
+            submission.fail("refused")
             log.warning("proposal refused", proposal_id=proposal["id"], reason=str(refusal))
             raise HTTPException(refusal.status, str(refusal)) from refusal
         database.mark_submitted(engine, proposal["id"], receipt)
-        SUBMISSIONS.labels(proposal["funder"], "taken").inc()
     return JSONResponse({"receipt": receipt})
 
 
+@monitoring.feature("search")
 def search(request: Request) -> JSONResponse:
     """Search the titles, in the cache first."""
     text = request.query_params.get("q", "").strip().lower()
     if not text:
         raise HTTPException(400, "Say what to search for, for example /search?q=ice.")
     found = cache.get(text)
-    SEARCHES.labels("database" if found is None else "cache").inc()
     if found is None:
         found = database.search_proposals(engine, text)
         cache.set(text, found)
@@ -128,7 +138,7 @@ def _who_asks(request: Request) -> str | None:
     return request.headers.get(USER_HEADER) or request.cookies.get(USER_HEADER) or None
 
 
-async def _call_and_title(request: Request) -> tuple[str, str]:
+async def _funder_and_title(request: Request) -> tuple[str, str]:
     try:
         body: Any = await request.json()
         funder, title = str(body["funder"]), str(body["title"])

@@ -1,4 +1,4 @@
-"""A small cache in the process: bounded in size, forgetful by age, safe under threads."""
+"""A small cache in the process: bounded in size, forgetful by age, safe under threads. And its adapter."""
 
 from __future__ import annotations
 
@@ -6,7 +6,12 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from functools import partial
+from typing import Any, Generic, TypeVar
+
+from monitoring.calls import CacheCall
+from monitoring.integrations import register_adapter
+from monitoring.integrations.attachment import Detach, Link, observed, replace_attribute
 
 Value = TypeVar("Value")
 
@@ -43,3 +48,25 @@ class TTLCache(Generic[Value]):
             self._entries.move_to_end(key)
             if len(self._entries) > self._max_entries:
                 self._entries.popitem(last=False)
+
+
+class TTLCacheAdapter:
+    """Lets `monitoring.wrap` take a TTLCache: what an app does for a client that the pack does not know."""
+
+    def carrier(self, client: TTLCache[Any]) -> TTLCache[Any]:
+        """Return what is instrumented."""
+        return client
+
+    def attach(self, client: TTLCache[Any], link: Link) -> Detach:
+        """Report each look-up as a hit or a miss."""
+
+        def describe(args: tuple[Any, ...], started: float, found: Any, error: BaseException | None) -> CacheCall:
+            call = CacheCall(started, error)
+            call.name, call.system, call.cache = "get", "memory", link.name or "default"
+            call.hits, call.misses = (0, 1) if found is None else (1, 0)
+            return call
+
+        return replace_attribute(client, "get", partial(observed, link, describe, client.get))
+
+
+register_adapter(TTLCache, TTLCacheAdapter())

@@ -1,17 +1,14 @@
-"""The demo's LLM client: chat completions over HTTP from any OpenAI-compatible server."""
+"""The demo's language model: chat completions by the OpenAI SDK from any OpenAI-compatible server."""
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
-from typing import Any
 
-import httpx
+import openai
 
 import monitoring
 
 ATTEMPTS = 3
-PAUSE_SECONDS = 0.2
 
 
 class LLMUnavailable(Exception):
@@ -27,40 +24,29 @@ class Completion:
     output_tokens: int
 
 
-class ChatClient:
-    """Ask for chat completions through an HTTP client that knows the server's address."""
+def connect(url: str) -> openai.AsyncOpenAI:
+    """Return a client of the server at `url`, with its calls, tokens and cost monitored."""
+    http = openai.DefaultAsyncHttpxClient(timeout=30, trust_env=False)
+    client = openai.AsyncOpenAI(base_url=f"{url}/v1", api_key="demo", max_retries=ATTEMPTS - 1, http_client=http)
+    return monitoring.wrap(client)
 
-    def __init__(self, http: httpx.AsyncClient) -> None:
-        self._http = http
 
-    async def complete(self, *, model: str, system: str, prompt: str) -> Completion:
-        """Return the model's answer. Raise LLMUnavailable once a busy or failing server was asked `ATTEMPTS` times."""
-        messages = [{"role": "system", "content": system}, {"role": "user", "content": prompt}]
-        with monitoring.observe("llm.chat", model=model):
-            answer = await self._ask({"model": model, "messages": messages})
-        return Completion(
-            text=answer["choices"][0]["message"]["content"],
-            input_tokens=answer["usage"]["prompt_tokens"],
-            output_tokens=answer["usage"]["completion_tokens"],
+async def complete(client: openai.AsyncOpenAI, *, model: str, system: str, prompt: str) -> Completion:
+    """Return the model's answer, read as a stream. Raise LLMUnavailable when the server kept failing."""
+    try:
+        stream = await client.chat.completions.create(
+            model=model,
+            messages=[{"role": "system", "content": system}, {"role": "user", "content": prompt}],
+            stream=True,
+            stream_options={"include_usage": True},
+            extra_headers=monitoring.outbound_headers(),
         )
-
-    async def close(self) -> None:
-        """Close the connections to the server."""
-        await self._http.aclose()
-
-    async def _ask(self, body: dict[str, Any]) -> dict[str, Any]:
-        reason = ""
-        for attempt in range(ATTEMPTS):
-            await asyncio.sleep(PAUSE_SECONDS * attempt)
-            try:
-                response = await self._http.post(
-                    "/v1/chat/completions", json=body, headers=monitoring.outbound_headers()
-                )
-            except httpx.TransportError as error:
-                reason = repr(error)
-                continue
-            if response.is_success:
-                answer: dict[str, Any] = response.json()
-                return answer
-            reason = f"status {response.status_code}"
-        raise LLMUnavailable(f"the LLM server failed {ATTEMPTS} times, the last time with {reason}; try again later")
+        words: list[str] = []
+        usage = (0, 0)
+        async for chunk in stream:
+            words.extend(choice.delta.content or "" for choice in chunk.choices)
+            if chunk.usage is not None:
+                usage = (chunk.usage.prompt_tokens, chunk.usage.completion_tokens)
+    except openai.APIError as error:
+        raise LLMUnavailable(f"the LLM server failed {ATTEMPTS} times, the last time with {error!r}") from error
+    return Completion("".join(words), *usage)

@@ -21,6 +21,9 @@ from monitoring.demo.processes import HOST, Child, DemoError, StopSignal, fetch,
 DATABASE = "proposals.sqlite"
 LOG = "app.log"
 LEDGER = "ledger.json"
+STORE = "monitoring.db"
+ROLLED_UP_SECONDS = 15.0
+"""Longest wait for the dashboard's numbers, which are written every few seconds."""
 
 
 def run(
@@ -81,7 +84,7 @@ class Demo:
             return self._compare()
 
     def _prepare(self) -> None:
-        for earlier in (*self.folder.glob(f"{DATABASE}*"), self.folder / LOG):
+        for earlier in (*self.folder.glob(f"{DATABASE}*"), *self.folder.glob(f"{STORE}*"), self.folder / LOG):
             earlier.unlink(missing_ok=True)
         (self.folder / LEDGER).write_text('{"complete": 0, "cut": 0}', encoding="utf-8")  # stands if stopped at once
         engine = database.connect(self.folder / DATABASE)
@@ -99,6 +102,7 @@ class Demo:
             "DEMO_DATABASE": str(self.folder / DATABASE),
             "DEMO_LLM_URL": f"http://{HOST}:{llm_port}",
             "MONITORING_ENVIRONMENT": "development",
+            "MONITORING_IN_APP_INCLUDE": "monitoring.demo",
             "MONITORING_LOG_DESTINATION": str(self.folder / LOG),
             "MONITORING_STORE": str(self.folder),
             "MONITORING_TOKEN": self.token,
@@ -113,6 +117,7 @@ class Demo:
             f"app       {self.url}/\n"
             f"health    {self.url}/health\n"
             f"metrics   {self.url}/metrics\n"
+            f"dashboard {self.url}/monitoring/\n"
             f"token     {self.token}   (made for this run; this machine's browser needs none)\n"
             f"          curl -H 'Authorization: Bearer {self.token}' {self.url}/metrics\n"
             f"log       {self.folder / LOG}\n"
@@ -123,17 +128,35 @@ class Demo:
     def _compare(self) -> int:
         try:
             ledger = json.loads((self.folder / LEDGER).read_text(encoding="utf-8"))
-            totals = _totals(fetch(f"{self.url}/metrics", {"authorization": f"Bearer {self.token}"}))
+            totals = _totals(self._fetch("/metrics"))
+            visits = totals.get("demo_visits_total", 0)
+            counted = totals.get("http_server_request_duration_seconds_count", 0)
+            shown = self._shown_requests(counted)
         except OSError as error:
             raise DemoError(f"the ledger and the metrics could not be compared: {error}; see {self.folder}.") from error
-        visits = totals.get("demo_visits_total", 0)
-        observed = totals.get("http_server_request_duration_seconds_count", 0) - visits
-        complete, cut = ledger["complete"], ledger["cut"]
-        equal = complete <= observed <= complete + cut
+        observed, complete, cut = counted - visits, ledger["complete"], ledger["cut"]
+        equal = complete <= observed <= complete + cut and shown == counted
         verdict = "equal" if equal else "NOT equal"
         asides = f" ({cut} connections cut)" * bool(cut) + f" ({visits} visits of yours left aside)" * bool(visits)
-        print(f"requests  {complete:,} by the ledger, {observed:,} by the metric: {verdict}{asides}", flush=True)
+        print(
+            f"requests  {complete:,} by the ledger, {observed:,} by the metric, {shown - visits:,} on the dashboard: "
+            f"{verdict}{asides}",
+            flush=True,
+        )
         return 0 if equal else 1
+
+    def _shown_requests(self, expected: int) -> int:
+        """Return how many requests the dashboard shows, once it had the time to show ``expected``."""
+        deadline = time.monotonic() + ROLLED_UP_SECONDS
+        while True:
+            answer = json.loads(self._fetch("/monitoring/api/v1/overview?from=-24h"))
+            shown: int = answer["requests"]["count"]
+            if shown >= expected or time.monotonic() > deadline:
+                return shown
+            time.sleep(0.5)
+
+    def _fetch(self, path: str) -> str:
+        return fetch(f"{self.url}{path}", {"authorization": f"Bearer {self.token}"})
 
 
 def _watch(children: list[Child], stop: StopSignal, duration_seconds: float | None) -> None:
@@ -156,7 +179,7 @@ def _check_options(**options: float | None) -> None:
     for name, value in options.items():
         if value is not None and value <= 0:
             raise DemoError(f"--{name} must be more than 0, got {value}.")
-    missing = [package for package in ("uvicorn", "httpx") if importlib.util.find_spec(package) is None]
+    missing = [package for package in ("uvicorn", "httpx", "openai") if importlib.util.find_spec(package) is None]
     if missing:
         raise DemoError(f"{' and '.join(missing)} not installed; run: pip install 'monitoring-kit[demo]'.")
 

@@ -49,6 +49,10 @@ class Ledger:
     """Complete responses by method, route template and status."""
     connections_cut: int = 0
     """Requests whose connection broke before the response was complete."""
+    proposals: Counter[str] = field(default_factory=Counter)
+    """Proposals that were written, by funder."""
+    tokens: int = 0
+    """Tokens that these took, as the answers say."""
 
     @property
     def server_errors(self) -> int:
@@ -61,7 +65,8 @@ class Ledger:
         totals = {"sent": complete + self.connections_cut, "complete": complete, "cut": self.connections_cut}
         names = ("method", "route", "status", "count")
         rows = [dict(zip(names, (*key, count), strict=True)) for key, count in sorted(self.responses.items())]
-        return json.dumps({**totals, "responses": rows}, indent=1)
+        written = {"proposals": dict(sorted(self.proposals.items())), "tokens": self.tokens}
+        return json.dumps({**totals, **written, "responses": rows}, indent=1)
 
 
 class Visit:
@@ -152,6 +157,10 @@ class Crowd:
             self.ledger.connections_cut += 1
             return
         self.ledger.responses[ask.method, ask.route, response.status_code] += 1
+        if response.status_code == 201:
+            answer = response.json()
+            self.ledger.proposals[answer["funder"]] += 1
+            self.ledger.tokens += answer["tokens"]
         visit.remember(ask, response)
 
     async def _report(self) -> None:

@@ -169,6 +169,16 @@ def channels_with(connection: Connection, episode: str, *statuses: NoticeStatus)
     return list(connection.scalars(select(_notification.c.channel).where(wanted).distinct().order_by("channel")))
 
 
+def channels_waiting(connection: Connection, episode: str) -> list[str]:
+    """Return the channels that have yet to be told that an episode fires, or fires on."""
+    waiting = (
+        (_notification.c.episode == episode)
+        & _notification.c.status.in_(("queued", "sending"))
+        & _notification.c.kind.in_(("firing", "repeat"))
+    )
+    return list(connection.scalars(select(_notification.c.channel).where(waiting).distinct()))
+
+
 def next_seq(connection: Connection, episode: str, kind: str) -> int:
     """Return the next free number among an episode's notices of one kind."""
     same = (_notification.c.episode == episode) & (_notification.c.kind == kind)

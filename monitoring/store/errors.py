@@ -6,6 +6,7 @@ Times are unix seconds. Nothing here is scrubbed or hashed: that is done before 
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -176,7 +177,7 @@ def frequency(connection: Connection, id: str | None, since: float, until: float
     counts: Counter[int] = Counter()
     for bucket, count in connection.execute(chosen.group_by(table.c.bucket)):
         counts[bucket - bucket % step] += int(count)
-    times = tuple(range(_floor(since, step), max(_floor(since, step) + 1, int(until)), step))
+    times = tuple(range(_floor(since, step), max(_floor(since, step) + 1, math.ceil(until)), step))
     return Frequency(step, times, tuple(counts[time] for time in times))
 
 

@@ -54,7 +54,7 @@ class RequestFact:
     spans: tuple[SpanFact, ...] = ()
     spans_dropped: int = 0
     lines: tuple[bytes, ...] = ()
-    """Its log lines as they were written, canonical line included."""
+    """The log lines written in it; what its canonical line says is in the fields above."""
 
 
 @dataclass(frozen=True, slots=True)

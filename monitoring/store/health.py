@@ -41,9 +41,12 @@ def note(connection: Connection, states: Iterable[CheckState]) -> None:
             "output": state.output,
             "critical": state.critical,
         }
-        if last is not None and last.status == state.status and state.since - last.until < STALE_SECONDS:
+        goes_on = last is not None and state.since - last.until < STALE_SECONDS
+        if last is not None and goes_on and last.status == state.status:
             connection.execute(update(table).where(table.c.id == last.id).values(**seen))
         else:
+            if last is not None and goes_on:  # it stood like this until it was seen to stand otherwise
+                connection.execute(update(table).where(table.c.id == last.id).values(until=state.since))
             connection.execute(table.insert().values(name=state.name, at=state.since, status=state.status, **seen))
 
 

@@ -6,9 +6,9 @@ cannot write over its successor.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, Row, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from .schema import lease as table
@@ -16,13 +16,19 @@ from .schema import lease as table
 SECONDS: Final = 3.0
 """How long a lease lasts without being renewed."""
 
+_CLOCKS_DIFFER_SECONDS: Final = 60.0
+"""A lease that lasts longer than this is of a clock that was set back since: it counts for nothing."""
+
 
 class LeaseLost(Exception):
     """The lease is another's now: what was about to be written is not."""
 
 
 class Lease:
-    """One lease as one process sees it. Not thread-safe: it belongs to the flusher's thread."""
+    """One lease as one process sees it. Not thread-safe: it belongs to the flusher's thread.
+
+    Who holds it is told by owner and epoch together: a restarted container may have the name and pid of its last life.
+    """
 
     def __init__(self, name: str, owner: str) -> None:
         self.name = name
@@ -35,11 +41,12 @@ class Lease:
         insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
         free = insert(table).values(name=self.name, owner="", epoch=0, until=0.0).on_conflict_do_nothing()
         connection.execute(free)
-        found = connection.execute(select(table).where(table.c.name == self.name)).one()
-        if found.owner != self.owner and found.until >= now:
+        found = connection.execute(self._row().with_for_update()).one()
+        runs = _runs(found, now)
+        if runs and not self._is_mine(found):
             self.epoch = 0
             return False
-        self.epoch = found.epoch if found.owner == self.owner and found.until >= now else found.epoch + 1
+        self.epoch = found.epoch if runs else found.epoch + 1
         connection.execute(
             update(table)
             .where(table.c.name == self.name)
@@ -49,24 +56,34 @@ class Lease:
 
     def is_free(self, connection: Connection, now: float) -> bool:
         """Say, without writing, whether ``acquire`` would take or renew the lease."""
-        found = connection.execute(select(table).where(table.c.name == self.name)).one_or_none()
-        return found is None or found.owner == self.owner or found.until < now
+        found = connection.execute(self._row()).one_or_none()
+        return found is None or self._is_mine(found) or not _runs(found, now)
 
     def require(self, connection: Connection) -> None:
-        """Raise LeaseLost unless this process still holds the lease in this transaction."""
-        found = connection.execute(select(table).where(table.c.name == self.name)).one_or_none()
-        if found is None or (found.owner, found.epoch) != (self.owner, self.epoch):
+        """Raise LeaseLost unless this process still holds the lease; nobody takes it over in this transaction."""
+        found = connection.execute(self._row().with_for_update()).one_or_none()
+        if found is None or not self._is_mine(found):
             self.epoch = 0
             raise LeaseLost(f"{self.name} is held by {found.owner if found else 'nobody'}")
 
     def release(self, connection: Connection) -> None:
         """Give the lease up, so that the next process need not wait."""
-        mine = (table.c.name == self.name) & (table.c.owner == self.owner)
+        mine = (table.c.name == self.name) & (table.c.owner == self.owner) & (table.c.epoch == self.epoch)
         connection.execute(update(table).where(mine).values(until=0.0))
         self.epoch = 0
+
+    def _row(self) -> Any:
+        return select(table).where(table.c.name == self.name)
+
+    def _is_mine(self, found: Row[Any]) -> bool:
+        return bool((found.owner, found.epoch) == (self.owner, self.epoch))
 
 
 def holder(connection: Connection, name: str, now: float) -> str:
     """Return who holds a lease now, "" for nobody."""
-    found = connection.execute(select(table).where(table.c.name == name, table.c.until >= now)).one_or_none()
-    return str(found.owner) if found else ""
+    found = connection.execute(select(table).where(table.c.name == name)).one_or_none()
+    return str(found.owner) if found and _runs(found, now) else ""
+
+
+def _runs(found: Row[Any], now: float) -> bool:
+    return bool(now <= found.until <= now + _CLOCKS_DIFFER_SECONDS)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Final, Literal
 
 import orjson
-from sqlalchemy import Connection, Row, Select, select
+from sqlalchemy import CompoundSelect, Connection, Row, Select, literal, select
 
 from . import schema
 
@@ -89,12 +89,14 @@ _ROW: Final = tuple(schema.request.c[field.name] for field in fields(KeptRequest
 
 
 def find(connection: Connection, wanted: RequestFilter) -> list[KeptRequest]:
-    """Return the requests that fit, at most 100."""
+    """Return the requests that fit, at most 101: one more than is ever shown, to tell that there are more."""
     table = schema.request
     query = select(*_ROW).where(table.c.at >= wanted.since, table.c.at < wanted.until)
-    for column in ("method", "route", "outcome", "user", "error_group"):
+    for column in ("method", "route", "outcome", "user"):
         if value := getattr(wanted, column):
             query = query.where(table.c[column] == value)
+    if wanted.error_group:
+        query = query.where(table.c.error_group.in_(_keys_of(wanted.error_group)))
     if wanted.status:
         query = _with_status(query, wanted.status)
     if wanted.min_seconds:
@@ -102,7 +104,7 @@ def find(connection: Connection, wanted: RequestFilter) -> list[KeptRequest]:
     if wanted.span_kind:
         query = query.where(table.c.id.in_(_having_span(wanted)))
     order = table.c.duration_seconds.desc() if wanted.order == "slowest" else table.c.id.desc()
-    return [_kept(row) for row in connection.execute(query.order_by(order).limit(min(wanted.limit, LIMIT)))]
+    return [_kept(row) for row in connection.execute(query.order_by(order).limit(min(wanted.limit, LIMIT + 1)))]
 
 
 def read(connection: Connection, request_id: str) -> RequestDetail | None:
@@ -124,6 +126,13 @@ def read(connection: Connection, request_id: str) -> RequestDetail | None:
         spans_dropped=row.spans_dropped,
         lines=tuple(orjson.loads(line.text) for line in lines),
     )
+
+
+def _keys_of(group: str) -> CompoundSelect[Any]:
+    """Return every key of a group: a request has the one that it was first known by."""
+    table = schema.error_key
+    own = select(table.c.group_id).where(table.c.key == group)
+    return select(table.c.key).where(table.c.group_id.in_(own)).union(select(literal(group)))
 
 
 def _with_status(query: Select[Any], status: str) -> Select[Any]:

@@ -7,16 +7,19 @@ baseline, kept in the same transaction), and adds the rest to the running minute
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 import orjson
-from sqlalchemy import Connection, delete, func, select, update
+from sqlalchemy import Connection, and_, delete, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from ..cells import Declaration, Total, Totals
 from . import schema, sketches
+from .database import Database
+from .leases import Lease
 from .sketches import Counts
 
 MINUTE: Final = 60
@@ -48,66 +51,91 @@ class Gained:
 
     def add(self, other: Gained) -> None:
         """Add another time's or series' gain."""
+        if other.count:
+            self.high = max(self.high, other.high) if self.count else other.high
         self.count += other.count
         self.total += other.total
-        self.high = max(self.high, other.high)
         sketches.add(self.counts, other.counts)
+
+
+@dataclass(slots=True)
+class _Memory:
+    """What a writer knows of the store, as of its last commit there."""
+
+    store: str = ""
+    epoch: int = 0
+    """Of the lease under which it was read; 0 when it may be out of date."""
+    generation: str = ""
+    series: dict[_Key, _Series] = field(default_factory=dict)
+    baseline: dict[str, Gained] = field(default_factory=dict)
 
 
 class RollupWriter:
     """Writes one host's roll-ups. Not thread-safe: it belongs to the flusher's thread."""
 
-    def __init__(self, host: str) -> None:
+    def __init__(self, database: Database, host: str) -> None:
+        self._database = database
         self._host = host
-        self._known: dict[_Key, _Series] = {}
-        self._baseline: dict[str, Gained] = {}
-        self._generation: str | None = None
-        self._identity = 0
+        self._memory = _Memory()
 
-    def forget(self) -> None:
-        """Read the baseline again at the next write: another process may have written meanwhile."""
-        self._generation = None
+    def write(self, lease: Lease, totals: Totals, now: float) -> None:
+        """Add to the running minute what the cells gained since the last write.
 
-    def write(self, connection: Connection, totals: Totals, now: float, identity: int = 0) -> None:
-        """Add to the running minute what the cells gained since the last write, in the caller's transaction.
-
-        ``identity`` tells one database file from another at the same place: where the old one was deleted, the new
-        one goes on from what was rolled up there, and counts nothing again.
+        Raise LeaseLost or StoreUnusable: then nothing is written, and the next write makes up for it.
         """
-        if self._generation != totals.generation:
-            self._load_baseline(connection, totals.generation)
-        replaced = self._identity != identity
-        if replaced:
-            self._known, self._identity = {}, identity
-        gains: dict[int, Gained] = {}
-        sums: dict[str, Gained] = {}
-        for declaration, values, total in _each(totals):
-            series = self._series(connection, declaration, values)
-            if declaration.kind == "gauge":
-                gains[series.id] = Gained(1.0, total.value, total.value)
-                continue
-            now_at = _sum_of(declaration, total)
-            gained = _since(now_at, self._baseline.get(series.name))
-            if gained is not None:
-                gains[series.id] = gained
-            if gained is not None or replaced:
-                sums[series.name] = now_at
-        _add_to_bucket(connection, self._host, MINUTE, int(now // MINUTE) * MINUTE, gains)
-        self._store_baseline(connection, totals.generation, sums)
+        try:
+            with self._database.writing() as connection:
+                lease.require(connection)
+                memory = self._recall(connection, lease.epoch, totals.generation)
+                sums = self._add_gains(connection, memory, totals, now)
+        except BaseException:
+            self._memory.epoch = 0
+            raise
+        memory.baseline.update(sums)
+        self._memory = memory
 
-    def _series(self, connection: Connection, declaration: Declaration, values: tuple[str, ...]) -> _Series:
-        key = (declaration.name, values)
-        known = self._known.get(key)
-        if known is None:
-            known = self._known[key] = _find_or_make(connection, declaration, values)
-        return known
+    def _recall(self, connection: Connection, epoch: int, generation: str) -> _Memory:
+        """Return what is rolled up already: as remembered, or as stored where others may have written meanwhile.
 
-    def _load_baseline(self, connection: Connection, generation: str) -> None:
+        Where somebody deleted the database, the new one goes on from what this process last rolled up in the old one.
+        """
+        former, store = self._memory, _store_id(connection)
+        if (former.store, former.epoch, former.generation) == (store, epoch, generation):
+            return former
         table = schema.baseline
         connection.execute(delete(table).where(table.c.host == self._host, table.c.generation != generation))
         rows = connection.execute(select(table).where(table.c.host == self._host))
-        self._baseline = {row.series: Gained(total=row.total, counts=sketches.decode(row.sketch)) for row in rows}
-        self._generation = generation
+        baseline = {row.series: Gained(total=row.total, counts=sketches.decode(row.sketch)) for row in rows}
+        if not baseline and former.generation == generation:
+            baseline = dict(former.baseline)
+            self._store_baseline(connection, generation, baseline)
+        return _Memory(store, epoch, generation, {}, baseline)
+
+    def _add_gains(self, connection: Connection, memory: _Memory, totals: Totals, now: float) -> dict[str, Gained]:
+        """Write what was gained, and return the new sums of the series that gained anything."""
+        gains: dict[int, Gained] = {}
+        sums: dict[str, Gained] = {}
+        for declaration, values, total in _each(totals):
+            series = _series(connection, memory.series, declaration, values)
+            if declaration.kind == "gauge":
+                if math.isfinite(total.value):  # no database compares NaN or adds it up
+                    gains[series.id] = Gained(1.0, total.value, total.value)
+                continue
+            before = memory.baseline.get(series.name, _NOTHING)
+            now_at = _sum_of(declaration, total, before)
+            gained = _since(now_at, before)
+            if gained is not None:
+                gains[series.id], sums[series.name] = gained, now_at
+        self._add_to_buckets(connection, int(now // MINUTE) * MINUTE, gains)
+        self._store_baseline(connection, memory.generation, sums)
+        return sums
+
+    def _add_to_buckets(self, connection: Connection, minute: int, gains: Mapping[int, Gained]) -> None:
+        """Add to the minute, and where a clock was set back, to the hour and the day that are summed up already."""
+        _add_to_bucket(connection, self._host, MINUTE, minute, gains)
+        for step in (HOUR, DAY):
+            if minute < _rolled_until(connection, step):
+                _add_to_bucket(connection, self._host, step, minute // step * step, gains)
 
     def _store_baseline(self, connection: Connection, generation: str, sums: Mapping[str, Gained]) -> None:
         rows = [
@@ -121,7 +149,6 @@ class RollupWriter:
             for series, gained in sums.items()
         ]
         _upsert(connection, schema.baseline, rows)
-        self._baseline.update(sums)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +166,9 @@ class SeriesGains:
         for gained in self.buckets.values():
             whole.add(gained)
         return whole
+
+
+_NOTHING: Final = Gained()
 
 
 def resolution_for(since: float, until: float) -> int:
@@ -208,7 +238,7 @@ def _parts(connection: Connection, step: int, begin: int, until: float) -> Itera
         end = until if resolution == MINUTE else min(_rolled_until(connection, resolution), until)
         if end > begin:
             yield resolution, begin, end
-            begin = int(end)
+            begin = -int(-end // resolution) * resolution  # the last bucket is whole: nothing finer adds to it
 
 
 def _rows(connection: Connection, series: Sequence[int], resolution: int, begin: int, end: float) -> Iterable[Any]:
@@ -225,15 +255,14 @@ def _each(totals: Totals) -> Iterator[tuple[Declaration, tuple[str, ...], Total]
             yield metric.declaration, values, total
 
 
-def _sum_of(declaration: Declaration, total: Total) -> Gained:
+def _sum_of(declaration: Declaration, total: Total, before: Gained) -> Gained:
+    """Return a series' sum of now; one that was spoilt by an infinite value stands still, its counts go on."""
     counts = total.counts() if declaration.kind == "histogram" else {}
-    return Gained(sum(counts.values()), total.value, 0.0, counts)
+    return Gained(sum(counts.values()), total.value if math.isfinite(total.value) else before.total, 0.0, counts)
 
 
-def _since(now_at: Gained, before: Gained | None) -> Gained | None:
+def _since(now_at: Gained, before: Gained) -> Gained | None:
     """Return what was gained since ``before``, None for nothing."""
-    if before is None:
-        return now_at if now_at.count or now_at.total else None
     counts = sketches.difference(now_at.counts, before.counts)
     total = now_at.total - before.total
     return Gained(sum(counts.values()), total, 0.0, counts) if counts or total else None
@@ -273,23 +302,48 @@ def _row(host: str, resolution: int, bucket: int, series: int, gained: Gained) -
 def _upsert(connection: Connection, table: Any, rows: list[dict[str, Any]]) -> None:
     if not rows:
         return
-    insert: Any = (postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert)(table)
+    insert: Any = _insert(connection)(table)
     keys = [column.name for column in table.primary_key]
     others = {name: insert.excluded[name] for name in rows[0] if name not in keys}
     connection.execute(insert.on_conflict_do_update(index_elements=keys, set_=others), rows)
 
 
+def _series(
+    connection: Connection, known: dict[_Key, _Series], declaration: Declaration, values: tuple[str, ...]
+) -> _Series:
+    key = (declaration.name, values)
+    found = known.get(key)
+    if found is None:
+        found = known[key] = _find_or_make(connection, declaration, values)
+    return found
+
+
 def _find_or_make(connection: Connection, declaration: Declaration, values: tuple[str, ...]) -> _Series:
+    """Return the series of a label set; one whose buckets or kind are others now is another series."""
     table = schema.series
     labels = orjson.dumps(dict(zip(declaration.labels, values)), option=orjson.OPT_SORT_KEYS).decode()
-    same = (table.c.metric == declaration.name) & (table.c.labels == labels)
+    row = {
+        "metric": declaration.name,
+        "labels": labels,
+        "kind": declaration.kind,
+        "unit": sketches.scale_name(declaration),
+    }
+    same = and_(*(table.c[column] == value for column, value in row.items()))
     found = connection.scalar(select(table.c.id).where(same))
     if found is None:
-        made = {"kind": declaration.kind, "unit": sketches.scale_name(declaration)}
-        connection.execute(table.insert().values(metric=declaration.name, labels=labels, **made))
+        connection.execute(_insert(connection)(table).values(**row).on_conflict_do_nothing())
         found = connection.scalar(select(table.c.id).where(same))
     assert found is not None
-    return _Series(int(found), f"{declaration.name}{labels}")
+    return _Series(int(found), f"{declaration.name}{labels}{row['unit']}")
+
+
+def _store_id(connection: Connection) -> str:
+    """Return what tells this database from another one at the same place."""
+    return str(connection.scalar(select(schema.meta.c.value).where(schema.meta.c.key == "user_key")))
+
+
+def _insert(connection: Connection) -> Any:
+    return postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
 
 
 def _add_gain(gains: dict[int, Gained], key: int, gained: Gained) -> None:

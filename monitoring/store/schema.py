@@ -5,12 +5,13 @@ Times are unix seconds as floats, ids grow with time, and no hot table has more 
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    Connection,
     Float,
     Index,
     Integer,
@@ -19,6 +20,8 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    func,
+    select,
     text,
 )
 
@@ -65,9 +68,11 @@ series = Table(
     Column("labels", Text, nullable=False),
     Column("kind", Text, nullable=False),
     Column("unit", Text, nullable=False),
-    UniqueConstraint("metric", "labels"),
+    UniqueConstraint("metric", "labels", "kind", "unit"),
 )
-"""A metric and one label set, as a JSON object with sorted keys. ``unit`` names the scale of a sketch."""
+"""A metric and one label set, as a JSON object with sorted keys. ``unit`` names the scale of a sketch: a histogram
+whose buckets were changed is another series.
+"""
 
 rollup = Table(
     "rollup",
@@ -383,3 +388,22 @@ audit = Table(
     Column("subject", Text, nullable=False),
 )
 """What was done on the dashboard, and by whom."""
+
+
+def sizes(connection: Connection) -> list[dict[str, Any]]:
+    """Return the number of rows of each table that grows, and when its oldest row is of."""
+    found = []
+    for table, moment in (
+        (request, request.c.at),
+        (error_event, error_event.c.at),
+        (event, event.c.at),
+        (operation, operation.c.started_at),
+        (rollup, None),
+        (span, None),
+        (line, None),
+        (episode, episode.c.active_since),
+    ):
+        rows = connection.scalar(select(func.count()).select_from(table))
+        oldest = connection.scalar(select(func.min(moment))) if moment is not None else None
+        found.append({"name": table.name, "rows": rows or 0, "oldest": oldest})
+    return found

@@ -80,22 +80,25 @@ class ActiveUsers:
 def active_users(connection: Connection, now: float) -> ActiveUsers:
     """Return how many users were active until now."""
     today = _date(now)
-    return ActiveUsers(*(_users_since(connection, today - timedelta(days=days)) for days in (0, 6, 29)))
+    return ActiveUsers(*(_users_between(connection, today - timedelta(days=days), today) for days in (0, 6, 29)))
 
 
 def active_by_day(connection: Connection, now: float, days: int = 30) -> dict[str, int]:
-    """Return the distinct users of each of the last days that had any, by day."""
-    table, first = schema.activity, (_date(now) - timedelta(days=days - 1)).isoformat()
-    query = select(table.c.day, func.count()).where(table.c.day >= first, table.c.feature == "")
-    return {day: count for day, count in connection.execute(query.group_by(table.c.day).order_by(table.c.day))}
+    """Return the distinct users of each of the last days, by day, those without any included."""
+    table = schema.activity
+    last = [(_date(now) - timedelta(days=ago)).isoformat() for ago in reversed(range(days))]
+    query = select(table.c.day, func.count()).where(table.c.day >= last[0], table.c.feature == "")
+    counts = {day: count for day, count in connection.execute(query.group_by(table.c.day))}
+    return {day: counts.get(day, 0) for day in last}
 
 
 def features(connection: Connection, since: float, until: float) -> list[FeatureStats]:
-    """Return the features used in a time, most used first. Users count from the day that ``since`` lies in."""
-    table, first_day = schema.activity, _date(since)
+    """Return the features used in a time, most used first. Users are those of the days that it touches."""
+    table, first_day, last_day = schema.activity, _date(since), _date(until)
     uses = _sums(rollups.read(connection, families.FEATURES.name, since, until), "feature")
-    active = _users_since(connection, first_day)
-    counted = select(table.c.feature, func.count(distinct(table.c.user))).where(table.c.day >= first_day.isoformat())
+    active = _users_between(connection, first_day, last_day)
+    inside = table.c.day.between(first_day.isoformat(), last_day.isoformat())
+    counted = select(table.c.feature, func.count(distinct(table.c.user))).where(inside)
     users = {feature: count for feature, count in connection.execute(counted.group_by(table.c.feature))}
     began = select(table.c.feature, func.min(table.c.day)).group_by(table.c.feature)
     first = {feature: day for feature, day in connection.execute(began)}
@@ -197,9 +200,10 @@ def _sums(series: list[rollups.SeriesGains], label: str) -> dict[str, float]:
     return {one.labels[label]: one.sum().total for one in series}
 
 
-def _users_since(connection: Connection, day: date) -> int:
+def _users_between(connection: Connection, first: date, last: date) -> int:
     table = schema.activity
-    query = select(func.count(distinct(table.c.user))).where(table.c.day >= day.isoformat(), table.c.feature == "")
+    inside = table.c.day.between(first.isoformat(), last.isoformat())
+    query = select(func.count(distinct(table.c.user))).where(inside, table.c.feature == "")
     return int(connection.scalar(query) or 0)
 
 

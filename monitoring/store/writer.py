@@ -6,17 +6,27 @@ import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 import orjson
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 
-from ..utils.plain import to_plain
+from ..utils.plain import safe_str, to_plain
 from . import schema
 from .database import Database
 from .errors import write_errors
 from .facts import ActivityFact, ErrorFact, EventFact, Fact, OperationFact, RequestFact, SpanFact
+
+_REQUEST_COLUMNS: Final = tuple(
+    column.name for column in schema.request.columns if column.name not in ("id", "process", "user")
+)
+_NUMBERING: Final = 7_236_106
+"""The advisory lock of PostgreSQL under which requests get their numbers."""
+
+
+_USER_KEYS: Final = frozenset({"user", "user_id"})
+"""Names under which apps keep a user among a span's attributes, a dimension or an error's context."""
 
 
 class FactWriter:
@@ -29,7 +39,9 @@ class FactWriter:
         self._user_key = b""
 
     def write(self, batch_id: str, facts: Sequence[Fact]) -> None:
-        """Write a batch unless it was written before. Raise StoreUnusable; then nothing of it is."""
+        """Write a batch unless it was written before. Raise StoreUnusable, or whatever a fact of odd values leads to:
+        then nothing of it is written.
+        """
         with self._database.writing() as connection:
             if not _is_new(connection, batch_id):
                 return
@@ -40,24 +52,28 @@ class FactWriter:
                     write(self, connection, chosen)
 
     def _write_requests(self, connection: Connection, facts: Sequence[RequestFact]) -> None:
-        for fact in facts:
-            made = connection.execute(schema.request.insert().values(**self._request_row(fact)))
-            request = made.inserted_primary_key[0] if made.inserted_primary_key else 0
-            spans = [_span_row(request, seq, span) for seq, span in enumerate(fact.spans)]
-            lines = [
-                {"request": request, "seq": seq, "text": self._hidden(line)} for seq, line in enumerate(fact.lines)
-            ]
-            for table, rows in ((schema.span, spans), (schema.line, lines)):
-                if rows:
-                    connection.execute(table.insert(), rows)
+        """Write requests with their spans and lines, as three statements however many there are."""
+        numbered = list(enumerate(facts, _next_request(connection)))
+        requests = [{"id": number, **self._request_row(fact)} for number, fact in numbered]
+        spans = [self._span_row(number, seq, span) for number, fact in numbered for seq, span in enumerate(fact.spans)]
+        lines = [
+            {"request": number, "seq": seq, "text": self._hidden(line)}
+            for number, fact in numbered
+            for seq, line in enumerate(fact.lines)
+        ]
+        for table, rows in ((schema.request, requests), (schema.span, spans), (schema.line, lines)):
+            if rows:
+                connection.execute(table.insert(), rows)
 
     def _request_row(self, fact: RequestFact) -> dict[str, Any]:
-        columns = [column.name for column in schema.request.columns if column.name not in ("id", "process", "user")]
-        row = {name: getattr(fact, name) for name in columns}
+        row = {name: getattr(fact, name) for name in _REQUEST_COLUMNS}
         return {**row, "user": self._user(fact.user), "process": self._process}
 
     def _write_errors(self, connection: Connection, facts: Sequence[ErrorFact]) -> None:
-        write_errors(connection, [replace(fact, user=self._user(fact.user)) for fact in facts])
+        hidden = [
+            replace(fact, user=self._user(fact.user), context=self._without_users(fact.context)) for fact in facts
+        ]
+        write_errors(connection, hidden)
 
     def _write_events(self, connection: Connection, facts: Sequence[EventFact]) -> None:
         rows = [
@@ -66,7 +82,7 @@ class FactWriter:
                 "name": fact.name,
                 "user": self._user(fact.user),
                 "value": fact.value,
-                "dimensions": to_json(fact.dimensions),
+                "dimensions": self._json(fact.dimensions),
                 "request_id": fact.request_id,
             }
             for fact in facts
@@ -81,9 +97,10 @@ class FactWriter:
         newer = insert.on_conflict_do_update(
             index_elements=["id"], set_={name: insert.excluded[name] for name in keys}, where=table.c.outcome == ""
         )
-        for fact in facts:
-            row = {name: getattr(fact, name) for name in ("id", *keys)}
-            connection.execute(newer, {**row, "user": self._user(fact.user), "dimensions": to_json(fact.dimensions)})
+        rows = [{name: getattr(fact, name) for name in ("id", *keys)} for fact in facts]
+        for row in rows:
+            row.update(user=self._user(row["user"]), dimensions=self._json(row["dimensions"]))
+        connection.execute(newer, rows)
 
     def _write_activity(self, connection: Connection, facts: Sequence[ActivityFact]) -> None:
         table = schema.activity
@@ -104,11 +121,33 @@ class FactWriter:
 
     def _hidden(self, line: bytes) -> str:
         """Return a log line with its user hashed like everywhere in the store."""
-        if not self._hash_users or b'"user_id"' not in line:
+        if not self._hash_users or b'"user' not in line:
             return line.decode().rstrip("\n")
-        fields = orjson.loads(line)
-        fields["user_id"] = self._user(str(fields.get("user_id", "")))
-        return orjson.dumps(fields).decode()
+        return orjson.dumps(self._without_users(orjson.loads(line))).decode()
+
+    def _json(self, fields: Mapping[str, Any]) -> str:
+        return to_json(self._without_users(fields))
+
+    def _without_users(self, fields: Mapping[str, Any]) -> Mapping[str, Any]:
+        if not self._hash_users or _USER_KEYS.isdisjoint(fields):
+            return fields
+        return {
+            name: self._user(safe_str(value)) if name in _USER_KEYS and value else value
+            for name, value in fields.items()
+        }
+
+    def _span_row(self, request: int, seq: int, span: SpanFact) -> dict[str, Any]:
+        return {
+            "request": request,
+            "seq": seq,
+            "kind": span.kind,
+            "name": span.name,
+            "outcome": span.outcome,
+            "offset_seconds": span.offset_seconds,
+            "duration_seconds": span.duration_seconds,
+            "parent": span.parent,
+            "detail": self._json(span.detail),
+        }
 
     _writers: Mapping[type, Callable[[FactWriter, Connection, Any], None]] = {
         RequestFact: _write_requests,
@@ -117,6 +156,13 @@ class FactWriter:
         OperationFact: _write_operations,
         ActivityFact: _write_activity,
     }
+
+
+def _next_request(connection: Connection) -> int:
+    """Return the number of the next request; nobody else takes one in this transaction."""
+    if connection.dialect.name == "postgresql":  # elsewhere a write transaction is alone anyway
+        connection.execute(select(func.pg_advisory_xact_lock(_NUMBERING)))
+    return int(connection.scalar(select(func.max(schema.request.c.id))) or 0) + 1
 
 
 def user_key(connection: Connection) -> bytes:
@@ -135,23 +181,10 @@ def to_json(value: Mapping[str, Any]) -> str:
     return orjson.dumps(to_plain(value), option=orjson.OPT_NON_STR_KEYS).decode()
 
 
-def _span_row(request: int, seq: int, span: SpanFact) -> dict[str, Any]:
-    return {
-        "request": request,
-        "seq": seq,
-        "kind": span.kind,
-        "name": span.name,
-        "outcome": span.outcome,
-        "offset_seconds": span.offset_seconds,
-        "duration_seconds": span.duration_seconds,
-        "parent": span.parent,
-        "detail": to_json(span.detail),
-    }
-
-
 def _is_new(connection: Connection, batch_id: str) -> bool:
     insert = _insert(connection)(schema.batch).values(id=batch_id, at=time.time()).on_conflict_do_nothing()
-    return bool(connection.execute(insert).rowcount)
+    options = {"preserve_rowcount": True}  # of an insert, not every driver tells it unasked
+    return connection.execute(insert, execution_options=options).rowcount > 0
 
 
 def _insert(connection: Connection) -> Any:

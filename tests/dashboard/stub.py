@@ -32,7 +32,7 @@ HEADERS = {
     "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
 }
-HOSTILE = "<img src=x onerror=\"window.hacked=1\"><script>window.hacked=1</script>' OR 1=1 --" + "A" * 300
+HOSTILE = '<img src=x onerror="window.hacked=1"><script>window.hacked=1</script>\' OR 1=1 --' + "A" * 300
 TOKEN = "open-sesame"
 SPANS = {"m": 60, "h": 3600, "d": 86400}
 
@@ -49,17 +49,31 @@ def seconds(value: str, now: float) -> float:
 class Answers:
     """What one scenario answers. ``points`` is the length of every series, ``gap`` cuts a hole into it."""
 
-    def __init__(self, *, points: int = 60, rows: int = 6, gap: bool = False, name: str = "", quiet: bool = False):
+    def __init__(
+        self,
+        *,
+        points: int = 60,
+        rows: int = 6,
+        gap: bool = False,
+        name: str = "",
+        quiet: bool = False,
+        now: float = 0.0,
+    ):
+        self.fixed_now = now
         self.points, self.rows, self.gap, self.name, self.quiet = points, rows, gap, name, quiet
         self.acked: Data = {}
         self.resolved = False
         self.silenced: list[Data] = []
 
+    def now(self) -> float:
+        """Tell the time: the real one, unless the scenario stands still."""
+        return self.fixed_now or time.time()
+
     def named(self, text: str) -> str:
         return self.name or text
 
     def range(self, query: Data) -> tuple[float, float, float]:
-        now = time.time()
+        now = self.now()
         start, end = seconds(query.get("from", "-1h"), now), seconds(query.get("to", "now"), now)
         step = max(1, math.ceil((end - start) / 60)) if self.points > 1 else 60
         return start // step * step, end, step
@@ -107,7 +121,7 @@ class Answers:
         slow = index % 3 == 0
         return {
             "request_id": f"{index:04x}5c1e9f0b4a7d8e21c6b39d0f7a{index:04x}"[:32],
-            "at": time.time() - 40 - 61 * index,
+            "at": self.now() - 40 - 61 * index,
             "method": "POST" if slow else "GET",
             "route": self.named(["/proposals/{id}/generate", "/proposals/{id}", "/funders"][index % 3]),
             "status": 500 if index % 4 == 3 else 200,
@@ -129,7 +143,11 @@ class Answers:
         return [self.request(index) for index in range(self.rows)]
 
     def group(self, index: int = 0) -> Data:
-        titles = ["KeyError: 'budget'", "TimeoutError: the model did not answer in 30 s", "IntegrityError: UNIQUE failed"]
+        titles = [
+            "KeyError: 'budget'",
+            "TimeoutError: the model did not answer in 30 s",
+            "IntegrityError: UNIQUE failed",
+        ]
         status = "resolved" if self.resolved else ["open", "regressed", "open"][index % 3]
         return {
             "id": f"e{index}1d8cd98f00b204",
@@ -139,8 +157,8 @@ class Answers:
             "level": "error",
             "culprit": self.named("proposals.budget.total in app/budget.py"),
             "status": status,
-            "first_seen": time.time() - 86400 * 3,
-            "last_seen": time.time() - 130,
+            "first_seen": self.now() - 86400 * 3,
+            "last_seen": self.now() - 130,
             "count": 41,
             "recent_count": 2 + index,
         }
@@ -164,7 +182,7 @@ class Answers:
         ]
         cause = {"type": "LookupError", "message": message, "is": "cause", "frames": frames[:1], "members": []}
         return {
-            "at": time.time() - 130,
+            "at": self.now() - 130,
             "level": "error",
             "message": message,
             "request_id": self.request(3)["request_id"],
@@ -178,7 +196,7 @@ class Answers:
         }
 
     def episode(self, number: int = 1, state: str = "firing") -> Data:
-        now = time.time()
+        now = self.now()
         return {
             "id": f"{number}",
             "rule": self.named(["slow requests", "error rate", "disk almost full"][number % 3]),
@@ -200,7 +218,7 @@ class Answers:
         }
 
     def meta(self) -> Data:
-        now = time.time()
+        now = self.now()
         return {
             "service": self.named("proposals"),
             "environment": "production",
@@ -227,7 +245,9 @@ class Answers:
             "slowest": self.requests()[:10],
             "error_groups": [self.group(index) for index in range(min(3, self.rows))],
             "alerts": [] if self.quiet else [self.episode()],
-            "llm": {"calls": 0 if self.quiet else 57, "tokens": 104_310, "cost_usd": 0.627, "errors": 1},
+            "llm": {"calls": 0, "tokens": 0, "cost_usd": 0.0, "errors": 0}
+            if self.quiet
+            else {"calls": 57, "tokens": 104_310, "cost_usd": 0.627, "errors": 1},
             "health": {"status": "pass" if self.quiet else "warn"},
             "meta": self.meta(),
         }
@@ -277,7 +297,9 @@ class Answers:
         statement = self.named("SELECT funders.id, funders.name FROM funders WHERE funders.id = ?")
         query = {"system": "sqlite", "operation": "SELECT", "statement": statement, "rows": 1}
 
-        def span(kind: str, name: str, at: float, took: float, parent: int = -1, outcome: str = "ok", **detail: Any) -> Data:
+        def span(
+            kind: str, name: str, at: float, took: float, parent: int = -1, outcome: str = "ok", **detail: Any
+        ) -> Data:
             return {
                 "kind": kind,
                 "name": self.named(name),
@@ -312,14 +334,29 @@ class Answers:
             span("agent", "writer", 0.33, 3.8, 0),
             span("llm", "chat gpt-4o", 0.34, 2.9, 12, **chat),
             span("llm", "chat local-model", 3.26, 0.8, 12, **{**chat, "model": "local-model", "cost_usd": None}),
-            span("http", "POST api.crossref.org", 4.09, 0.06, 12, "error", method="POST", host="api.crossref.org", status=503),
+            span(
+                "http",
+                "POST api.crossref.org",
+                4.09,
+                0.06,
+                12,
+                "error",
+                method="POST",
+                host="api.crossref.org",
+                status=503,
+            ),
             span("cache", "set", 4.17, 0.0011, 0, cache="default", system="redis", hits=0, misses=0),
         ]
         return head + loop + tail
 
     def line(self, level: str, event: str, at: float, **fields: Any) -> Data:
-        stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(time.time() - 100 + at))
-        return {"timestamp": f"{stamp}.{int(at * 1000) % 1000:03d}000Z", "level": level, "event": self.named(event), **fields}
+        stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(self.now() - 100 + at))
+        return {
+            "timestamp": f"{stamp}.{int(at * 1000) % 1000:03d}000Z",
+            "level": level,
+            "event": self.named(event),
+            **fields,
+        }
 
     def one_request(self, identity: str) -> Data:
         if identity == "gone":
@@ -354,7 +391,7 @@ class Answers:
             "id": identity,
             "why": [self.named("KeyError"), "app/budget.py in total", 'return sum(line["budget"] for line in lines)'],
             "frequency": self.series(query, count=lambda x: int(x * 31) % 7),
-            "events": [self.event(), {**self.event(), "at": time.time() - 4000, "stack": []}],
+            "events": [self.event(), {**self.event(), "at": self.now() - 4000, "stack": []}],
         }
 
     def llm(self, query: Data) -> Data:
@@ -404,7 +441,7 @@ class Answers:
     def usage(self, query: Data) -> Data:
         if not self.rows:
             return {"active_users": {"day": 0, "week": 0, "month": 0}, "active_series": {"t": [], "users": []}}
-        today = time.time() // 86400 * 86400
+        ages = range(min(30, self.points) - 1, -1, -1)
         outcome = {"ok": 121, "failed": 6, "abandoned": 3, "success_rate": 0.931, "p50_seconds": 60, "p95_seconds": 306}
         funders = [
             {**outcome, "value": self.named("NSF")},
@@ -414,8 +451,8 @@ class Answers:
         return {
             "active_users": {"day": 31, "week": 118, "month": 402},
             "active_series": {
-                "t": [today - 86400 * (29 - day) for day in range(30)],
-                "users": [22 + 11 * (day % 7 < 5) + day % 4 for day in range(30)],
+                "t": [time.strftime("%Y-%m-%d", time.gmtime(self.now() - 86400 * age)) for age in ages],
+                "users": [22 + 11 * (age % 7 < 5) + age % 4 for age in ages],
             },
             "features": [
                 {
@@ -437,7 +474,7 @@ class Answers:
             {
                 "id": f"op{index}",
                 "name": query.get("name"),
-                "started_at": time.time() - 300 * index,
+                "started_at": self.now() - 300 * index,
                 "outcome": ["ok", "failed", "abandoned"][index % 3],
                 "duration_seconds": 61.0 + index,
                 "reason": self.named("model timeout") if index % 3 == 1 else "",
@@ -450,7 +487,7 @@ class Answers:
         return {"operations": runs}
 
     def health(self, query: Data) -> Data:
-        now = time.time()
+        now = self.now()
         good = {"from": now - 86400, "to": now, "status": "pass"}
         dip = [{**good, "to": now - 30000}, {"from": now - 30000, "to": now - 26000, "status": "fail"}]
         check = {"duration_seconds": 0.0021, "checked_at": now - 4, "uptime_24h": 0.9993}
@@ -458,7 +495,14 @@ class Answers:
             "status": "pass" if self.quiet else "warn",
             "uptime_seconds": 93_211.0,
             "checks": [
-                {**check, "name": self.named("database"), "status": "pass", "critical": True, "output": "", "history": [good]},
+                {
+                    **check,
+                    "name": self.named("database"),
+                    "status": "pass",
+                    "critical": True,
+                    "output": "",
+                    "history": [good],
+                },
                 {
                     **check,
                     "name": "redis",
@@ -471,7 +515,12 @@ class Answers:
         }
 
     def alerts(self, query: Data) -> Data:
-        rules = [("error rate", "firing"), ("slow requests", "ok"), ("disk almost full", "no data"), ("cost", "pending")]
+        rules = [
+            ("error rate", "firing"),
+            ("slow requests", "ok"),
+            ("disk almost full", "no data"),
+            ("cost", "pending"),
+        ]
         return {
             "open": [] if self.quiet else [self.episode()],
             "recent": [self.episode(number, "resolved") for number in range(2, 2 + min(self.rows, 3))],
@@ -488,16 +537,26 @@ class Answers:
             ][: self.rows],
             "silences": self.silenced,
             "channels": [
-                {"name": "ops-mail", "kind": "email", "state": "failing", "last_error": self.named("Connection refused.")},
+                {
+                    "name": "ops-mail",
+                    "kind": "email",
+                    "state": "failing",
+                    "last_error": self.named("Connection refused."),
+                },
                 {"name": "hook", "kind": "webhook", "state": "ok", "last_error": ""},
             ][: self.rows],
         }
 
     def alert(self, identity: str) -> Data:
-        now = time.time()
+        now = self.now()
         what = [("became active", "value above the threshold"), ("fired", "held for 5 min"), ("notified", "ops-mail")]
         attempts = [
-            {"at": now - 590, "outcome": "failed", "error": self.named("Connection refused."), "duration_seconds": 0.02},
+            {
+                "at": now - 590,
+                "outcome": "failed",
+                "error": self.named("Connection refused."),
+                "duration_seconds": 0.02,
+            },
             {"at": now - 530, "outcome": "delivered", "error": "", "duration_seconds": 0.31},
         ]
         return {
@@ -511,7 +570,7 @@ class Answers:
         }
 
     def system(self, query: Data) -> Data:
-        now = time.time()
+        now = self.now()
         return {
             "meta": self.meta(),
             "processes": [
@@ -559,14 +618,26 @@ class Answers:
 class Stub:
     """One scenario as an app: the page, the canned API, and what the page asked of it."""
 
-    def __init__(self, answers: Answers, *, locked: bool = False, broken: bool = False) -> None:
+    def __init__(self, answers: Answers, *, locked: bool = False, broken: bool = False, bare: bool = False) -> None:
         self.answers = answers
         self.locked = locked
         self.broken = broken
+        self.bare = bare
         self.seen: list[Data] = []
-        collections = "overview routes route requests errors llm usage operations health alerts system search".split()
-        self.reads: dict[str, Callable[[Data], Data]] = {name: getattr(answers, name) for name in collections}
-        self.reads |= {"routes": answers.all_routes, "requests": answers.kept}
+        self.reads: dict[str, Callable[[Data], Data]] = {
+            "overview": answers.overview,
+            "routes": answers.all_routes,
+            "route": answers.route,
+            "requests": answers.kept,
+            "errors": answers.errors,
+            "llm": answers.llm,
+            "usage": answers.usage,
+            "operations": answers.operations,
+            "health": answers.health,
+            "alerts": answers.alerts,
+            "system": answers.system,
+            "search": answers.search,
+        }
 
     def app(self) -> Starlette:
         return Starlette(
@@ -584,7 +655,13 @@ class Stub:
         path = request.path_params["path"]
         body = await request.body()
         self.seen.append(
-            {"method": request.method, "path": path, "query": dict(request.query_params), "headers": dict(request.headers), "body": body}
+            {
+                "method": request.method,
+                "path": path,
+                "query": dict(request.query_params),
+                "headers": dict(request.headers),
+                "body": body,
+            }
         )
         if path in ("login", "logout"):
             return self.session(path, body)
@@ -614,6 +691,8 @@ class Stub:
         return Response(body, media_type="application/json", headers={"ETag": tag, "Cache-Control": "no-store"})
 
     def lookup(self, path: str, query: Data) -> Data:
+        if self.bare:
+            return {}
         name, _, identity = path.partition("/")
         if not identity:
             return self.reads[name](query)
@@ -628,7 +707,11 @@ class Stub:
         data = json.loads(body) if body else {}
         verb = path.rsplit("/", 1)[-1]
         if verb == "ack":
-            self.answers.acked = {"acked_by": "token", "ack_note": data["note"], "acked_until": time.time() + 60 * data["minutes"]}
+            self.answers.acked = {
+                "acked_by": "token",
+                "ack_note": data["note"],
+                "acked_until": time.time() + 60 * data["minutes"],
+            }
         elif verb == "unack":
             self.answers.acked = {}
         elif verb in ("resolve", "reopen"):
@@ -636,7 +719,9 @@ class Stub:
         elif request.method == "DELETE":
             self.answers.silenced = []
         else:
-            self.answers.silenced = [{"id": "1", "author": "token", "ends_at": time.time() + 60 * data["minutes"], **data}]
+            self.answers.silenced = [
+                {"id": "1", "author": "token", "ends_at": time.time() + 60 * data["minutes"], **data}
+            ]
         return JSONResponse({})
 
 
@@ -649,7 +734,10 @@ class Headers:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], *((k.lower().encode(), v.encode()) for k, v in HEADERS.items())]
+                message["headers"] = [
+                    *message["headers"],
+                    *((k.lower().encode(), v.encode()) for k, v in HEADERS.items()),
+                ]
             await send(message)
 
         await self.app(scope, receive, with_headers)
@@ -659,11 +747,13 @@ def scenarios() -> dict[str, Stub]:
     """Make each scenario anew; the name is its mount prefix."""
     return {
         "full": Stub(Answers()),
+        "still": Stub(Answers(now=time.time())),
         "empty": Stub(Answers(points=0, rows=0, quiet=True)),
         "one": Stub(Answers(points=1, rows=1)),
         "gaps": Stub(Answers(gap=True)),
         "many": Stub(Answers(points=180, rows=100)),
         "hostile": Stub(Answers(name=HOSTILE)),
+        "bare": Stub(Answers(), bare=True),
         "locked": Stub(Answers(), locked=True),
         "broken": Stub(Answers(), broken=True),
     }

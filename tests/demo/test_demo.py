@@ -78,7 +78,8 @@ def test_the_demo_ends_well_and_its_metric_equals_the_ledger(demo: FinishedDemo)
     assert demo.exit_code == 0, demo.output
     assert complete > 0
     assert demo.ledger["cut"] == 0
-    assert f"{complete:,} by the ledger, {complete:,} by the metric: equal" in demo.output
+    counted = f"{complete:,} by the ledger, {complete:,} by the metric, {complete:,} on the dashboard: equal"
+    assert counted in demo.output
 
 
 def test_every_log_line_is_one_json_object(demo: FinishedDemo) -> None:
@@ -141,7 +142,7 @@ def test_a_signal_ends_the_demo_as_the_end_of_its_duration_does(number: signal.S
         process.stop()
 
     assert exit_code == 0, process.log_tail()
-    assert "by the metric: equal" in process.log_tail()
+    assert "on the dashboard: equal" in process.log_tail()
 
 
 def test_the_cache_forgets_by_age_and_by_size() -> None:

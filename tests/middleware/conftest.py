@@ -36,7 +36,7 @@ def monitoring(sink: MemorySink) -> Iterator[Monitoring]:
 @pytest.fixture
 def unguarded(sink: MemorySink) -> Iterator[Monitoring]:
     """A Monitoring as it is in production: what fails in it is counted and goes no further."""
-    monitoring = Monitoring(Config(log_destination=os.devnull), sinks=[sink])
+    monitoring = Monitoring(Config(log_destination=os.devnull, store=None), sinks=[sink])
     monitoring.registry.keep_in_memory()
     activate(monitoring)
     yield monitoring

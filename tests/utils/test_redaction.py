@@ -134,6 +134,8 @@ def test_fields_are_found_at_every_level() -> None:
         ("redis://:pa/ss@cache:1/0", "redis://[scrubbed: url credentials]cache:1/0"),
         ("https://tok_en@example.org/x", "https://[scrubbed: url credentials]example.org/x"),
         ("https://example.org:8000/a?b=c", "https://example.org:8000/a?b=c"),
+        ("http://host:8000/u/x@example.org", "http://host:8000/u/[scrubbed: email]"),
+        ('password="a token=b" x', "password=[scrubbed: password] x"),
         ("AKIAABCDEFGHIJKLMNOP", "[scrubbed: key]"),
         ("ghp_abcdefghijklmnopqrstuvwxyzabcdefghij", "[scrubbed: key]"),
         ("bad key sk-proj-abcdefghijklmnop given", "bad key [scrubbed: key] given"),
@@ -180,6 +182,11 @@ def test_secrets_are_known_by_their_look(text: str, scrubbed: str) -> None:
         "--password=hunter2",
         "settings.SECRET_KEY=hunter2",
         "password=someone@example.org-hunter2",
+        "[('Cookie', 'hunter2'), ('accept', '*/*')]",
+        '[["authorization", "hunter2"]]',
+        "(b'x-api-key', b'hunter2')",
+        """context = {"api_key": "hunter2", "headers": [("Cookie", "hunter2")]}""",
+        "call(order=Order(password='hunter2'), token='hunter2')",
     ],
 )
 def test_what_is_assigned_to_a_secret_name_goes(text: str) -> None:
@@ -191,7 +198,7 @@ def test_what_is_assigned_to_a_secret_name_goes(text: str) -> None:
 
 def test_what_is_assigned_to_other_names_stays() -> None:
     """Names, limits and queries."""
-    text = "author=ada max_tokens=400 GET /items?page=2&order=name status: 500 {'name': 'x'}"
+    text = "author=ada max_tokens=400 GET /items?page=2&order=name status: 500 {'name': 'x'} ['token', 'b', 'c']"
     assert scrub_text(text) == text
 
 

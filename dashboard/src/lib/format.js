@@ -32,7 +32,7 @@ export const percent = orUnknown((value) => `${percentNumber(value * 100)} %`);
 
 function percentNumber(value) {
   if (value === 0 || value === 100) return String(value);
-  if (value > 99.9 && value < 100) return "> 99.9";
+  if (value > 99.9 && value < 100) return (Math.floor(value * 100) / 100).toFixed(2);
   return value < 0.1 ? fine.format(value) : value.toFixed(1);
 }
 

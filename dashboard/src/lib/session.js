@@ -1,6 +1,7 @@
 // Whether the API let us in. One 401 anywhere shows the login form; one login wakes every poll.
 import { useEffect, useState } from "preact/hooks";
 import { send } from "./api.js";
+import { recall, remember } from "./memory.js";
 
 let state = { locked: false, logins: 0 };
 const listeners = new Set();
@@ -23,16 +24,18 @@ function useSession() {
 export const session = {
   useLocked: () => useSession().locked,
   useCount: () => useSession().logins,
-  useSignedIn: () => useSession().logins > 0,
+  useSignedIn: () => useSession().logins > 0 || recall("signed-in") === "yes",
   lost() {
     if (!state.locked) change({ locked: true });
   },
   async login(token) {
     await send("POST", "login", { token });
+    remember("signed-in", "yes");
     change({ locked: false, logins: state.logins + 1 });
   },
   async logout() {
     await send("POST", "logout");
+    remember("signed-in", "no");
     change({ locked: true, logins: 0 });
   },
 };

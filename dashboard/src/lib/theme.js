@@ -1,24 +1,16 @@
 // Light or dark: the system's choice, until the reader makes one. Charts draw on canvas and must be told.
 import { useEffect, useState } from "preact/hooks";
+import { recall, remember } from "./memory.js";
 
-const KEY = "monitoring-theme";
 const system = matchMedia("(prefers-color-scheme: dark)");
 const changes = new EventTarget();
-
-function chosen() {
-  try {
-    return localStorage.getItem(KEY);
-  } catch {
-    return null;
-  }
-}
 
 function current() {
   return document.documentElement.dataset.theme ?? (system.matches ? "dark" : "light");
 }
 
 export function startTheme() {
-  const theme = chosen();
+  const theme = recall("theme");
   if (theme === "dark" || theme === "light") document.documentElement.dataset.theme = theme;
   system.addEventListener("change", () => changes.dispatchEvent(new Event("change")));
 }
@@ -26,11 +18,7 @@ export function startTheme() {
 export function toggleTheme() {
   const theme = current() === "dark" ? "light" : "dark";
   document.documentElement.dataset.theme = theme;
-  try {
-    localStorage.setItem(KEY, theme);
-  } catch {
-    // A browser that keeps nothing still shows the theme until the page is closed.
-  }
+  remember("theme", theme);
   changes.dispatchEvent(new Event("change"));
 }
 

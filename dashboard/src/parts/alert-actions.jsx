@@ -20,7 +20,7 @@ export function AlertActions({ episode, done }) {
       <p class="buttons">
         {episode.acked_by
           ? <Action label="Take acknowledgement back" run={() => post(`${path}/unack`)} />
-          : <button type="button" aria-expanded={form === "ack"} onClick={toggle("ack")}>Acknowledge</button>}
+          : episode.state === "firing" && <button type="button" aria-expanded={form === "ack"} onClick={toggle("ack")}>Acknowledge</button>}
         <button type="button" aria-expanded={form === "silence"} onClick={toggle("silence")}>Silence rule</button>
       </p>
       {form === "ack" && <NoteForm what="Acknowledge" name="note" send={(note, minutes) => post(`${path}/ack`, { note, minutes })} start="1440" />}

@@ -45,9 +45,9 @@ const SLIGHT = 0.1;
 
 /** How a number changed against the period before. `worse` says which direction is bad: "up", or nothing. */
 export function Change({ now, before, worse, length }) {
-  if (!known(now) || !known(before)) return <span class="dim">no earlier data</span>;
+  if (!known(now) || !known(before)) return <span class="change">nothing to compare</span>;
   const period = length ? `${length} before` : "period before";
-  if (now === before) return <span class="dim">as the {period}</span>;
+  if (now === before) return <span class="change">same as {period}</span>;
   const up = now > before;
   const share = before ? Math.abs(now - before) / Math.abs(before) : null;
   const slight = share !== null && share < SLIGHT;
@@ -57,7 +57,7 @@ export function Change({ now, before, worse, length }) {
       <span class={look}>
         <span aria-hidden="true">{up ? "▲" : "▼"}</span> {share === null ? "from 0" : share > 9.99 ? `${Math.round(now / before)}×` : `${Math.round(share * 100)} %`}
       </span>
-      <span class="sr"> {up ? "more" : "less"}</span> <span class="dim">vs {period}</span>
+      <span class="sr"> {up ? "more" : "less"}</span> {share !== null && <span class="dim">vs {period}</span>}
     </span>
   );
 }

@@ -10,9 +10,9 @@ const DRAG_PX = 6;
 
 /**
  * series: {label, values, colour: "--blue", write(value), bars?, axis?: "y2"}. `t` are bucket starts in unix seconds, ascending.
- * A drag sets the range of the page; a click (or Enter) opens `open(from, to)`, a link to what is behind one bucket.
+ * `step` is the length of a bucket, where two points cannot tell. A drag sets the range of the page; a click (or Enter) opens `open(from, to)`, a link to what is behind one bucket.
  */
-export function Chart({ title, t, series, open, note }) {
+export function Chart({ title, t, series, open, step = bucket(list(t)) }) {
   const [asTable, setAsTable] = useState(false);
   const [cursor, setCursor] = useState(null);
   const id = useId();
@@ -24,17 +24,17 @@ export function Chart({ title, t, series, open, note }) {
     <figure class="card chart" role="group" aria-labelledby={id}>
       <figcaption>
         <h2 id={id}>{title}</h2>
-        <Legend lines={lines} at={at} when={times[at]} />
         {hasData && (
           <button type="button" class="quiet" aria-pressed={asTable} onClick={() => setAsTable(!asTable)}>
             {asTable ? "View as chart" : "View as table"}
           </button>
         )}
+        <Legend lines={lines} at={at} when={times[at]} />
       </figcaption>
       {!hasData && <p class="empty">No data in this range.</p>}
-      {hasData && asTable && <Points title={title} times={times} lines={lines} open={open} />}
-      {hasData && !asTable && <Plot title={title} times={times} lines={lines} open={open} onCursor={setCursor} at={at} />}
-      {hasData && <p class="summary">{note ?? summary(lines)}</p>}
+      {hasData && asTable && <Points title={title} times={times} step={step} lines={lines} open={open} />}
+      {hasData && !asTable && <Plot title={title} times={times} step={step} lines={lines} open={open} onCursor={setCursor} at={at} />}
+      {hasData && <p class="summary">{summary(lines)}</p>}
     </figure>
   );
 }
@@ -64,8 +64,7 @@ export function summary(lines) {
   return `${parts.join("; ")}.`;
 }
 
-function Points({ title, times, lines, open }) {
-  const step = bucket(times);
+function Points({ title, times, step, lines, open }) {
   return (
     <div class="scroll points" role="region" aria-label={`${title}, as a table`} tabIndex={0}>
       <table>
@@ -93,18 +92,17 @@ function bucket(times) {
   return times.length > 1 ? times[1] - times[0] : 60;
 }
 
-function Plot({ title, times, lines, open, onCursor, at }) {
+function Plot({ title, times, step, lines, open, onCursor, at }) {
   const place = useRef(null);
   const plot = useRef(null);
   const now = useRef({});
   const theme = useTheme();
-  const step = bucket(times);
   now.current = { times, step, open, onCursor };
   const shape = lines.map(({ label }) => label).join();
 
   useEffect(() => {
     const box = place.current;
-    const drawn = new uPlot(options(box, lines, now), points(times, lines), box);
+    const drawn = new uPlot(options(box, lines, now), points(times, step, lines), box);
     const resized = new ResizeObserver(() => drawn.setSize({ width: box.clientWidth, height: HEIGHT }));
     resized.observe(box);
     plot.current = drawn;
@@ -116,7 +114,7 @@ function Plot({ title, times, lines, open, onCursor, at }) {
   }, [theme, shape]);
 
   useEffect(() => {
-    plot.current?.setData(points(times, lines));
+    plot.current?.setData(points(times, step, lines));
   });
 
   const said = at === null ? summary(lines) : `${time(times[at])}: ${lines.map((line) => `${line.label} ${line.write(line.values[at])}`).join(", ")}`;
@@ -130,9 +128,8 @@ function Plot({ title, times, lines, open, onCursor, at }) {
   );
 }
 
-function points(times, lines) {
-  const half = bucket(times) / 2;
-  return [times.map((at) => at + half), ...lines.map((line) => line.values)];
+function points(times, step, lines) {
+  return [times.map((at) => at + step / 2), ...lines.map((line) => line.values)];
 }
 
 function onKey(event, plot, at, { times, step, open, onCursor }) {
@@ -147,12 +144,12 @@ function onKey(event, plot, at, { times, step, open, onCursor }) {
 }
 
 function options(place, lines, now) {
-  const scales = { x: { time: true, range: (_, low, high) => [low - now.current.step / 2, high + now.current.step / 2] }, y: { range: fromZero } };
+  const scales = { x: { time: true, range: () => [now.current.times[0], now.current.times.at(-1) + now.current.step] }, y: { range: fromZero } };
   if (lines.some((line) => line.axis === "y2")) scales.y2 = { range: fromZero };
   return {
     width: place.clientWidth || 300,
     height: HEIGHT,
-    padding: [8, lines.some((line) => line.axis) ? 0 : 10, 0, 0],
+    padding: [8, lines.some((line) => line.axis) ? 0 : 18, 0, 0],
     legend: { show: false },
     scales,
     axes: axes(lines),
@@ -173,9 +170,16 @@ function fromZero(_, low, high) {
 
 function line({ label, colour: name, bars, axis }) {
   const stroke = colour(name);
-  const shared = { label, stroke, scale: axis ?? "y", points: { size: 5, fill: stroke } };
+  const shared = { label, stroke, scale: axis ?? "y", points: { size: 5, fill: stroke, filter: lonely } };
   if (!bars) return { ...shared, width: 1.5 };
   return { ...shared, width: 0, fill: stroke, points: { show: false }, paths: uPlot.paths.bars({ size: [0.82, 36], radius: 0.1 }) };
+}
+
+/** The points that no line reaches, because their neighbours are missing: they are drawn as dots. */
+function lonely(plot, number, all) {
+  if (all) return null;
+  const values = plot.data[number];
+  return [...values.keys()].filter((index) => known(values[index]) && !known(values[index - 1]) && !known(values[index + 1]));
 }
 
 function axes(lines) {

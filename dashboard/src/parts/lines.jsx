@@ -17,12 +17,23 @@ export function Lines({ lines }) {
             {text(line.event)} {Object.entries(line).filter(([name]) => !SHOWN_APART.has(name)).map(([name, value]) => (
               <span class="field" key={name}><span class="dim">{name}=</span>{text(value)} </span>
             ))}
-            {line.exception && <pre>{text(line.exception)}</pre>}
+            {line.exception && <Exception of={line.exception} />}
           </span>
         </li>
       ))}
     </ol>
   );
+}
+
+/** The chain of an exception: what was raised, and its frames when asked for. */
+function Exception({ of }) {
+  if (!Array.isArray(of)) return <pre>{text(of)}</pre>;
+  return of.map((one, index) => (
+    <details key={index}>
+      <summary><b class="bad">{one.type}</b> {text(one.message ?? "")}</summary>
+      <pre>{(one.frames ?? []).join("\n")}</pre>
+    </details>
+  ));
 }
 
 function clock(timestamp) {

@@ -11,8 +11,8 @@ export function RangePicker({ range }) {
           {words.text} <span aria-hidden="true">×</span><span class="sr"> back to the last hour</span>
         </a>
       )}
-      {PRESETS.map(([from, text, spoken]) => (
-        <a key={from} href={linkHere({ from, to: "now" })} aria-label={`last ${spoken}`} aria-current={!isCustom(range) && range.from === from ? "true" : undefined}>{text}</a>
+      {PRESETS.map(([from, text]) => (
+        <a key={from} href={linkHere({ from, to: "now" })} aria-current={!isCustom(range) && range.from === from ? "true" : undefined}><span class="sr">last </span>{text}</a>
       ))}
     </nav>
   );

@@ -53,10 +53,10 @@ function cost(row) {
   return known(row.llm_tokens) ? `${short(row.llm_tokens)} tok, ${money(row.llm_cost_usd)}` : money(row.llm_cost_usd);
 }
 
-export function Groups({ rows, caption = "Error groups", empty = "No errors in this range." }) {
+export function Groups({ rows, caption = "Error groups", empty = "No errors in this range.", truncated }) {
   return (
     <Table
-      caption={caption} rows={rows} empty={empty} href={(row) => linkTo.error(row.id)}
+      caption={caption} rows={rows} empty={empty} truncated={truncated} href={(row) => linkTo.error(row.id)}
       columns={[
         {
           title: "Error", grow: true,

@@ -1,5 +1,5 @@
 // What surrounds every view: navigation, range, search, the banner of what is wrong, and the footer about the pack itself.
-import { useEffect } from "preact/hooks";
+import { useEffect, useRef } from "preact/hooks";
 import { apiPath } from "../lib/api.js";
 import { bytes, count, duration, known, list, plural } from "../lib/format.js";
 import { useApi } from "../lib/poll.js";
@@ -55,7 +55,11 @@ function View({ view, route, overview }) {
 
 function skipToMain(event) {
   event.preventDefault();
-  document.getElementById("main").focus();
+  focusMain();
+}
+
+function focusMain() {
+  document.getElementById("main").focus({ preventScroll: true });
 }
 
 /** Esc leaves a field, and then goes back. */
@@ -71,12 +75,17 @@ function useEscape() {
   }, []);
 }
 
-/** Another view starts at its top, with its own title. */
+/** Another view starts at its top, with its own title; the focus of a link that is gone moves to the content. */
 function useNewPage(route, view, service) {
+  const first = useRef(true);
   useEffect(() => {
     document.title = [view?.title, service ?? "Monitoring"].filter(Boolean).join(" · ");
   }, [view, service]);
-  useEffect(() => scrollTo(0, 0), [route.view, route.id]);
+  useEffect(() => {
+    scrollTo(0, 0);
+    if (!first.current && document.activeElement === document.body) focusMain();
+    first.current = false;
+  }, [route.view, route.id]);
 }
 
 function Navigation({ route, view, overview }) {

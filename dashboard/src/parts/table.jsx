@@ -48,7 +48,7 @@ function Heading({ id, column, sorting }) {
 
 function Row({ row, columns, href }) {
   const open = (event) => {
-    if (event.defaultPrevented || event.target.closest("a, button, input, summary") || getSelection()?.toString()) return;
+    if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.target.closest("a, button, input, summary") || getSelection()?.toString()) return;
     go(href);
   };
   return (

@@ -9,12 +9,13 @@ const FINDABLE = new Set(["db", "cache", "llm", "http"]);
 const MARKS = [0, 0.25, 0.5, 0.75, 1];
 const LEAST_SHARE = 0.004;
 
-export function Waterfall({ spans, total }) {
+export function Waterfall({ spans, total, children }) {
   if (!spans.length) return <Empty>No calls were kept with this request.</Empty>;
   const ends = spans.map((span) => (span.offset_seconds ?? 0) + (span.duration_seconds ?? 0));
   const length = Math.max(total ?? 0, ...ends) || 1;
   return (
     <div class="waterfall">
+      {children}
       <Totals spans={spans} />
       <div class="axis" aria-hidden="true">
         <svg>

@@ -26,7 +26,7 @@ export function Errors({ route: { params } }) {
               series={[{ label: "errors", values: data.series?.count, colour: "--red", write: count, bars: true, whole: true }]}
             />
             <Card title="Groups">
-              <Groups rows={list(data.groups)} empty={status === "open" ? "No open error groups." : `No ${status === "all" ? "" : "resolved "}error groups.`} />
+              <Groups rows={list(data.groups)} truncated={data.truncated} empty={status === "open" ? "No open error groups." : `No ${status === "all" ? "" : "resolved "}error groups.`} />
             </Card>
           </>
         )}

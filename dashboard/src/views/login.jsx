@@ -13,6 +13,7 @@ export function Login() {
     <main class="login" id="main">
       <form onSubmit={submit}>
         <h1>Monitoring</h1>
+        <input name="username" value="monitoring" autocomplete="username" hidden readOnly />
         <label>Token<input name="token" type="password" autocomplete="current-password" required /></label>
         <button class="primary">Sign in</button>
         {error && <p class="bad" role="alert">{error}</p>}

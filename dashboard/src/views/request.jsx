@@ -21,8 +21,7 @@ export function OneRequest({ route: { id } }) {
           <p class="sentence"><Status code={data.status} /> <a class="plain" href={linkTo.route(data)}><Route {...data} /></a></p>
           <Tiles data={data} />
           <Card title="Where the time went" note={data.spans_dropped ? `${count(data.spans_dropped)} more were not kept` : ""}>
-            <Repeated spans={list(data.spans)} />
-            <Waterfall spans={list(data.spans)} total={data.duration_seconds} />
+            <Waterfall spans={list(data.spans)} total={data.duration_seconds}><Repeated spans={list(data.spans)} /></Waterfall>
           </Card>
           {data.error && (
             <Card title="Error" actions={data.error_group && <a href={linkTo.error(data.error_group)}>Its group</a>}>

@@ -21,7 +21,7 @@ export function Usage({ route: { params } }) {
           </div>
           {!list(data.operations).length && <Card title="Operations"><Empty>No operation ended in this range.</Empty></Card>}
           {list(data.operations).map((operation) => <Operation key={operation.operation} operation={operation} />)}
-          <Chart title="Active users per day" t={data.active_series?.t} series={[{ label: "users", values: data.active_series?.users, colour: "--bars", write: count, bars: true, whole: true }]} />
+          <Chart title="Active users per day" t={list(data.active_series?.t).map(startOfDay)} step={86400} series={[{ label: "users", values: data.active_series?.users, colour: "--bars", write: count, bars: true, whole: true }]} />
           <div class="pair">
             <Card title="Features"><Features rows={list(data.features)} /></Card>
             <Card title="Events"><Events rows={list(data.events)} /></Card>
@@ -30,6 +30,11 @@ export function Usage({ route: { params } }) {
       )}
     </Loaded>
   );
+}
+
+/** A day of the API, "2026-11-24", as the second it starts for the reader; unix seconds stay. */
+function startOfDay(day) {
+  return known(day) ? day : new Date(`${day}T00:00`).getTime() / 1000;
 }
 
 function Operation({ operation }) {

@@ -323,10 +323,11 @@ def test_a_health_that_the_app_declares_after_install_stays_the_app_s(install: I
 def test_two_apps_have_a_monitoring_each(install: Installer, tmp_path: Path) -> None:
     """Each observes its own requests; the one that was installed last is the current one."""
     first, second = make_app(), make_app()
-    install(first)
+    former = install(first)
     settings = {"log_destination": str(tmp_path / "other"), "cells_folder": str(tmp_path / "other cells")}
     other = monitoring.install(second, **settings)
     assert monitoring.current() is other
     first.test_client().get("/items/1")
     second.test_client().get("/items/2")
     assert len(install.requests) == 1
+    former.close()

@@ -1,0 +1,311 @@
+"""What does a wrapped client cost more per call, and per chunk of a stream? Microseconds of CPU time."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import json
+import random
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import anthropic
+import httpx2
+import openai
+import redis
+from sqlalchemy import create_engine, text
+
+from monitoring import integrations
+from monitoring.observation import KINDS, Kind
+from monitoring.recorder import Fold, NullRecorder, Recorder
+
+from .harness import Spread, spread
+from .report import Bar, Result, publish
+
+ROUNDS = 40
+ROUND_SECONDS = 0.02
+CHUNKS = 50
+MESSAGES: Any = [{"role": "user", "content": "hello"}]
+BARE, SILENT, WRAPPED = "bare", "silent", "wrapped"
+
+Call = Callable[[int], None]
+"""Make that many calls."""
+
+
+class Counting:
+    """A sink that only counts: what is measured is the adapter, and the count shows that it did its work."""
+
+    def __init__(self) -> None:
+        self.seen = 0
+
+    def folds(self) -> Mapping[Kind, Fold]:
+        return dict.fromkeys(KINDS, self._count)
+
+    def _count(self, _: object) -> None:
+        self.seen += 1
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One kind of call; `make` returns a client, and `use` the function that calls it. `chunks` of a stream."""
+
+    label: str
+    make: Callable[[], Any]
+    use: Callable[[Any], Call]
+    chunks: int = 0
+
+
+class AnsweringRedis(redis.Redis):
+    """A Redis client that answers without a server, so that its socket makes no noise."""
+
+    def _execute_command(self, *args: Any, **options: Any) -> bytes:
+        return b"value"
+
+
+class AnsweringAsyncRedis(redis.asyncio.Redis):
+    """Its asynchronous twin."""
+
+    async def execute_command(self, *args: Any, **options: Any) -> bytes:
+        return b"value"
+
+
+def use_engine(engine: Any) -> Call:
+    connection, statement = engine.connect(), text("SELECT 1 AS one")
+
+    def call(times: int) -> None:
+        for _ in range(times):
+            connection.execute(statement).all()
+
+    return call
+
+
+def use_redis(client: Any) -> Call:
+    def call(times: int) -> None:
+        for _ in range(times):
+            client.get("key")
+
+    return call
+
+
+def use_http(client: Any) -> Call:
+    def call(times: int) -> None:
+        for _ in range(times):
+            client.get("http://server.test/")
+
+    return call
+
+
+def use_openai(client: Any) -> Call:
+    def call(times: int) -> None:
+        for _ in range(times):
+            client.chat.completions.create(model="gpt-4o", messages=MESSAGES)
+
+    return call
+
+
+def use_openai_stream(client: Any) -> Call:
+    def call(times: int) -> None:
+        for _ in range(times):
+            for _chunk in client.chat.completions.create(model="gpt-4o", messages=MESSAGES, stream=True):
+                pass
+
+    return call
+
+
+def use_anthropic(client: Any) -> Call:
+    def call(times: int) -> None:
+        for _ in range(times):
+            client.messages.create(model="claude-haiku-4-5", max_tokens=9, messages=MESSAGES)
+
+    return call
+
+
+LOOP = asyncio.new_event_loop()
+
+
+def use_async_redis(client: Any) -> Call:
+    async def calls(times: int) -> None:
+        for _ in range(times):
+            await client.get("key")
+
+    return lambda times: LOOP.run_until_complete(calls(times))
+
+
+def use_async_openai(client: Any) -> Call:
+    async def calls(times: int) -> None:
+        for _ in range(times):
+            await client.chat.completions.create(model="gpt-4o", messages=MESSAGES)
+
+    return lambda times: LOOP.run_until_complete(calls(times))
+
+
+def use_async_openai_stream(client: Any) -> Call:
+    async def calls(times: int) -> None:
+        for _ in range(times):
+            async for _chunk in await client.chat.completions.create(model="gpt-4o", messages=MESSAGES, stream=True):
+                pass
+            await asyncio.sleep(0)  # for the generators that the SDK leaves to the loop
+
+    return lambda times: LOOP.run_until_complete(calls(times))
+
+
+def _chunk(**fields: Any) -> str:
+    head = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "gpt-4o"}
+    return f"data: {json.dumps({**head, **fields})}\n\n"
+
+
+USAGE = {"prompt_tokens": 100, "completion_tokens": 50, "total_tokens": 150}
+CHOICE = {"index": 0, "message": {"role": "assistant", "content": "Hello."}, "finish_reason": "stop"}
+COMPLETION = {"id": "c", "object": "chat.completion", "created": 1, "model": "gpt-4o"}
+STREAM = (
+    "".join(
+        _chunk(choices=[{"index": 0, "delta": {"content": "word "}, "finish_reason": None}]) for _ in range(CHUNKS - 1)
+    )
+    + _chunk(choices=[], usage=USAGE)
+    + "data: [DONE]\n\n"
+)
+MESSAGE = {
+    "id": "m",
+    "type": "message",
+    "role": "assistant",
+    "model": "claude-haiku-4-5",
+    "content": [{"type": "text", "text": "Hello."}],
+    "stop_reason": "end_turn",
+    "usage": {"input_tokens": 100, "output_tokens": 50},
+}
+
+
+def answer(request: httpx2.Request) -> httpx2.Response:
+    """Answer as both providers, as a stream where one is asked for."""
+    if request.url.path == "/":
+        return httpx2.Response(200)
+    if request.url.path == "/v1/messages":
+        return httpx2.Response(200, json=MESSAGE)
+    if b'"stream":true' in request.content:
+        return httpx2.Response(200, text=STREAM, headers={"content-type": "text/event-stream"})
+    return httpx2.Response(200, json={**COMPLETION, "choices": [CHOICE], "usage": USAGE})
+
+
+def http_client() -> httpx2.Client:
+    return httpx2.Client(transport=httpx2.MockTransport(answer))
+
+
+def openai_client() -> openai.OpenAI:
+    return openai.OpenAI(api_key="x", http_client=http_client())
+
+
+def async_openai_client() -> openai.AsyncOpenAI:
+    return openai.AsyncOpenAI(api_key="x", http_client=httpx2.AsyncClient(transport=httpx2.MockTransport(answer)))
+
+
+def anthropic_client() -> anthropic.Anthropic:
+    return anthropic.Anthropic(api_key="x", http_client=http_client())
+
+
+CASES = (
+    Case("SQLAlchemy, a statement", lambda: create_engine("sqlite://"), use_engine),
+    Case("Redis, get", AnsweringRedis, use_redis),
+    Case("Redis, get, async", AnsweringAsyncRedis, use_async_redis),
+    Case("httpx, get", http_client, use_http),
+    Case("OpenAI, chat", openai_client, use_openai),
+    Case("OpenAI, chat, async", async_openai_client, use_async_openai),
+    Case(f"OpenAI, stream of {CHUNKS}", openai_client, use_openai_stream, CHUNKS),
+    Case(f"OpenAI, stream of {CHUNKS}, async", async_openai_client, use_async_openai_stream, CHUNKS),
+    Case("Anthropic, message", anthropic_client, use_anthropic),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What one case cost: bare, and beyond that with nobody listening and with everything on."""
+
+    case: Case
+    bare: Spread
+    silent: Spread
+    wrapped: Spread
+    quiet: float
+    """The tenth percentile of the wrapped rounds beyond that of the bare ones."""
+    seen: int
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure every case and publish the table."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.calls", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="a third of the rounds: a first idea")
+    rounds = ROUNDS // 3 if parser.parse_args(arguments).quick else ROUNDS
+    measured = [measure(case, rounds) for case in CASES]
+    LOOP.run_until_complete(LOOP.shutdown_asyncgens())
+    LOOP.close()
+    publish(
+        Result(
+            name="calls",
+            title="What a wrapped client costs more",
+            columns=("call", "bare", "added", "quiet", "per chunk", "unheard", "observed", ""),
+            rows=[_row(one) for one in measured],
+            unit="microseconds of CPU time per call",
+            bars=[Bar(one.case.label, one.wrapped.median, one.wrapped.low, one.wrapped.high, True) for one in measured],
+            notes=[
+                f"`added`: median of {rounds} rounds, each compared with the bare client in the same round;",
+                "`quiet` compares the quietest tenths. `unheard`: wrapped, before configure.",
+                "Adapters alone: the sink only counts.",
+            ],
+            data={
+                one.case.label: {"bare": one.bare.median, "added": one.wrapped.median, "quiet": one.quiet}
+                for one in measured
+            },
+        )
+    )
+
+
+def _row(one: Measured) -> list[str]:
+    per_chunk = f"{one.quiet / one.case.chunks:.2f}" if one.case.chunks else ""
+    return [
+        one.case.label,
+        f"{one.bare.median:,.1f}",
+        f"{one.wrapped.median:.2f}",
+        f"{one.quiet:.2f}",
+        per_chunk,
+        f"{one.silent.median:.2f}",
+        f"{one.seen:,}",
+        "",
+    ]
+
+
+def measure(case: Case, rounds: int) -> Measured:
+    """Run rounds of the three variants in shuffled order, each for about the same time."""
+    counting = Counting()
+    recorders = {SILENT: NullRecorder(), WRAPPED: Recorder([counting])}
+    variants = {BARE: case.use(case.make())}
+    for name, recorder in recorders.items():
+        variants[name] = case.use(integrations.wrap(case.make(), recorder_of=lambda recorder=recorder: recorder))
+    times = _calls_per_round(variants[BARE])
+    chance = random.Random(1)
+    samples: dict[str, list[float]] = {name: [] for name in variants}
+    for call in variants.values():
+        call(times)
+    gc.collect()
+    for _ in range(rounds):
+        for name in chance.sample(list(variants), len(variants)):
+            samples[name].append(_microseconds(variants[name], times))
+    added = {name: spread([ours - bare for ours, bare in zip(samples[name], samples[BARE])]) for name in recorders}
+    bare = spread(samples[BARE])
+    quiet = spread(samples[WRAPPED]).tenth_percentile - bare.tenth_percentile
+    return Measured(case, bare, added[SILENT], added[WRAPPED], quiet, counting.seen)
+
+
+def _calls_per_round(call: Call) -> int:
+    call(20)
+    return max(20, int(ROUND_SECONDS / (_microseconds(call, 50) / 1e6)))
+
+
+def _microseconds(call: Call, times: int) -> float:
+    started = time.process_time()
+    call(times)
+    return (time.process_time() - started) / times * 1e6
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,66 @@
+"""Numbers of the read side in the API's shapes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from ..performance_tracker import CacheStats, CallStats, Point, RouteStats, Stats
+from .shapes import CacheShape, CallShape, PointsShape, RouteShape, StatsShape
+
+ROWS: Final = 100
+
+
+def stats(given: Stats) -> StatsShape:
+    """Return stats as they are answered."""
+    return StatsShape(**fields(given))
+
+
+def fields(given: Stats) -> dict[str, Any]:
+    """Return the fields that every row with stats has."""
+    return {
+        "count": given.count,
+        "rate_per_second": given.rate_per_second,
+        "errors": given.errors,
+        "error_rate": given.error_rate,
+        "mean_seconds": given.mean_seconds,
+        "p50_seconds": given.p50_seconds,
+        "p95_seconds": given.p95_seconds,
+        "p99_seconds": given.p99_seconds,
+    }
+
+
+def points(series: Sequence[Point]) -> PointsShape:
+    """Return a time series as parallel lists."""
+    return PointsShape(
+        t=[point.at for point in series],
+        count=[point.count for point in series],
+        errors=[point.errors for point in series],
+        p50_seconds=[point.p50_seconds for point in series],
+        p95_seconds=[point.p95_seconds for point in series],
+        p99_seconds=[point.p99_seconds for point in series],
+    )
+
+
+def route(given: RouteStats) -> RouteShape:
+    """Return one route."""
+    return RouteShape(
+        method=given.method, route=given.route, status=given.status, bytes_sent=given.bytes_sent, **fields(given.stats)
+    )
+
+
+def call(kind: str, given: CallStats) -> CallShape:
+    """Return one statement or host."""
+    return CallShape(kind=kind, name=given.name, system=given.system, operation=given.operation, **fields(given.stats))
+
+
+def cache(given: CacheStats) -> CacheShape:
+    """Return one cache."""
+    return CacheShape(
+        cache=given.cache,
+        system=given.system,
+        hits=given.hits,
+        misses=given.misses,
+        hit_rate=given.hit_rate,
+        **fields(given.stats),
+    )

@@ -1,0 +1,1 @@
+"""Tests of what alerts are made of."""

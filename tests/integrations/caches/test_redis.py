@@ -1,0 +1,260 @@
+"""redis-py clients and pipelines, sync and async, on a real Redis."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from typing import Any, cast
+
+import pytest
+
+import monitoring
+from monitoring.calls import CacheCall
+from monitoring.observation import Kind
+from monitoring.testing import MemorySink, use
+from tests.integrations.contract import SECRET, CancellableContract, Contract, Subject, run
+
+redis = pytest.importorskip("redis")
+
+
+class SyncRedis:
+    """``redis.Redis``."""
+
+    kind: Kind = "cache"
+    error = redis.ResponseError
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncIterator[Any]:
+        with redis.Redis(port=self._port) as client:
+            client.flushall()
+            client.set(SECRET, SECRET)
+            yield client
+
+    async def succeed(self, client: Any) -> object:
+        return client.get(SECRET)
+
+    async def fail(self, client: Any) -> object:
+        return client.lpush(SECRET, SECRET)
+
+
+class AsynchronousRedis:
+    """``redis.asyncio.Redis``."""
+
+    kind: Kind = "cache"
+    error = redis.ResponseError
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncIterator[Any]:
+        async with redis.asyncio.Redis(port=self._port) as client:
+            await client.flushall()
+            await client.set(SECRET, SECRET)
+            yield client
+
+    async def succeed(self, client: Any) -> object:
+        return await client.get(SECRET)
+
+    async def fail(self, client: Any) -> object:
+        return await client.lpush(SECRET, SECRET)
+
+    async def hang(self, client: Any) -> object:
+        return await client.blpop(["nothing", SECRET + "-list"], timeout=30)
+
+
+class TestRedis(Contract):
+    """The contract, for a client."""
+
+    @pytest.fixture
+    def subject(self, redis_port: int) -> Subject:
+        return SyncRedis(redis_port)
+
+
+class TestAsyncRedis(CancellableContract):
+    """The contract, for an async client."""
+
+    @pytest.fixture
+    def subject(self, redis_port: int) -> Subject:
+        return AsynchronousRedis(redis_port)
+
+
+class PipelineOf:
+    """A pipeline that is wrapped by itself."""
+
+    kind: Kind = "cache"
+    error = redis.ResponseError
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncIterator[Any]:
+        with redis.Redis(port=self._port) as client, client.pipeline() as pipeline:
+            client.flushall()
+            yield pipeline
+
+    async def succeed(self, client: Any) -> object:
+        return client.set(SECRET, SECRET).get(SECRET).execute()
+
+    async def fail(self, client: Any) -> object:
+        return client.set(SECRET, SECRET).lpush(SECRET, SECRET).execute()
+
+
+@pytest.fixture
+def client(redis_port: int) -> Iterator[Any]:
+    with redis.Redis(port=redis_port) as client:
+        client.flushall()
+        client.mset({"a": 1, "b": 2})
+        client.hset("h", mapping={"x": 1, "y": 2})
+        yield monitoring.wrap(client, name="sessions")
+
+
+def observed(work: Callable[[], object]) -> list[CacheCall]:
+    """Return the commands seen while ``work`` runs."""
+    sink = MemorySink()
+    with use(sink):
+        work()
+    return cast("list[CacheCall]", sink.of_kind("cache"))
+
+
+@pytest.mark.parametrize(
+    ("work", "name", "hits", "misses"),
+    [
+        (lambda client: client.get("a"), "get", 1, 0),
+        (lambda client: client.get("none"), "get", 0, 1),
+        (lambda client: client.mget("a", "none", "b"), "mget", 2, 1),
+        (lambda client: client.hget("h", "x"), "hget", 1, 0),
+        (lambda client: client.hget("none", "x"), "hget", 0, 1),
+        (lambda client: client.hmget("h", ["x", "z"]), "hmget", 1, 1),
+        (lambda client: client.hgetall("none"), "hgetall", 0, 1),
+        (lambda client: client.getex("a", ex=60), "getex", 1, 0),
+        (lambda client: client.getdel("none"), "getdel", 0, 1),
+        (lambda client: client.exists("a", "b", "none"), "exists", 2, 1),
+        (lambda client: client.hexists("h", "z"), "hexists", 0, 1),
+        (lambda client: client.set("a", ""), "set", 0, 0),
+        (lambda client: client.client_setname("x"), "client", 0, 0),
+        (lambda client: client.execute_command("GET secret-key"), "get", 0, 0),
+    ],
+)
+def test_look_ups_count_hits_and_misses(
+    client: Any, work: Callable[[Any], object], name: str, hits: int, misses: int
+) -> None:
+    """A command is named by its first word, and its reply tells what was there."""
+    (call,) = observed(lambda: work(client))
+    assert (call.cache, call.system, call.name) == ("sessions", "redis", name)
+    assert (call.hits, call.misses) == (hits, misses)
+
+
+def test_an_empty_value_is_a_hit(client: Any) -> None:
+    """Only nil is a miss."""
+    client.set("empty", "")
+    (call,) = observed(lambda: client.get("empty"))
+    assert (call.hits, call.misses) == (1, 0)
+
+
+def test_a_client_without_a_name_is_the_default_cache(redis_port: int) -> None:
+    """``name`` is there for those who have several."""
+    with redis.Redis(port=redis_port) as client:
+        (call,) = observed(monitoring.wrap(client).ping)
+    assert (call.cache, call.name) == ("default", "ping")
+
+
+@pytest.mark.parametrize("transaction", [True, False])
+def test_a_pipeline_is_one_observation_with_all_its_look_ups(client: Any, transaction: bool) -> None:
+    """What a pipeline's commands found adds up."""
+
+    def work() -> None:
+        with client.pipeline(transaction=transaction) as pipeline:
+            assert isinstance(pipeline, redis.client.Pipeline)
+            replies = pipeline.get("a").get("none").mget("a", "b").set("c", 3).execute()
+            assert replies == [b"1", None, [b"1", b"2"], True]
+
+    (call,) = observed(work)
+    assert (call.name, call.outcome, call.hits, call.misses) == ("pipeline", "ok", 3, 1)
+
+
+def test_a_failed_command_of_a_pipeline_is_no_look_up(client: Any) -> None:
+    """Errors among the replies are passed over."""
+    (call,) = observed(lambda: client.pipeline().get("a").get("h").execute(raise_on_error=False))
+    assert (call.outcome, call.hits, call.misses) == ("ok", 1, 0)
+
+
+def test_an_empty_pipeline_is_nothing(client: Any) -> None:
+    """It sends nothing."""
+    assert observed(client.pipeline().execute) == []
+
+
+def test_commands_that_a_watching_pipeline_sends_at_once_are_seen(client: Any) -> None:
+    """Between WATCH and MULTI a pipeline is a client."""
+
+    def work() -> None:
+        with client.pipeline() as pipeline:
+            pipeline.watch("a")
+            pipeline.get("a")
+            pipeline.multi()
+            pipeline.set("a", 5).execute()
+
+    assert [call.name for call in observed(work)] == ["watch", "get", "pipeline"]
+
+
+def test_a_dropped_pipeline_is_gone_at_once(client: Any) -> None:
+    """Nothing of ours ties it into a cycle: it has a connection to give back."""
+    gc.disable()
+    try:
+        pipeline = client.pipeline()
+        reference = weakref.ref(pipeline)
+        del pipeline
+        assert reference() is None
+    finally:
+        gc.enable()
+
+
+def test_a_pipeline_made_before_unwrap_works_on_unseen(client: Any) -> None:
+    """What the client handed out is cut off with it."""
+    pipeline = client.pipeline()
+    monitoring.unwrap(client)
+    assert observed(lambda: pipeline.get("a").execute()) == []
+
+
+def test_async_pipelines_are_seen(redis_port: int) -> None:
+    """The asynchronous pipeline is observed like the other."""
+    sink = MemorySink()
+
+    async def scenario(client: Any) -> None:
+        monitoring.wrap(client)
+        async with client.pipeline() as pipeline:
+            await pipeline.watch(SECRET)
+            await pipeline.get(SECRET)
+            pipeline.multi()
+            await pipeline.get(SECRET).get("none").execute()
+
+    with use(sink):
+        run(AsynchronousRedis(redis_port), scenario)
+    calls = cast("list[CacheCall]", sink.of_kind("cache"))
+    assert [(call.name, call.hits, call.misses) for call in calls] == [
+        ("watch", 0, 0),
+        ("get", 1, 0),
+        ("pipeline", 1, 1),
+    ]
+
+
+def test_pipelines_can_be_wrapped_by_themselves(redis_port: int) -> None:
+    """A pipeline of a client that is not wrapped is observed, and put back by unwrap."""
+    sink = MemorySink()
+
+    async def scenario(pipeline: Any) -> None:
+        kind = type(pipeline)
+        monitoring.wrap(pipeline)
+        with use(sink):
+            pipeline.set("a", 1).get("a").execute()
+        monitoring.unwrap(pipeline)
+        assert type(pipeline) is kind
+
+    run(PipelineOf(redis_port), scenario)
+    assert [call.name for call in sink.of_kind("cache")] == ["pipeline"]
