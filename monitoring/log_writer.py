@@ -64,8 +64,8 @@ class LogWriter:
         self._complained = False
         self.queues = False
         """Whether lines are queued in this process, for the thread to write."""
-        self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
+        self._lock = threading.Lock()
         self._start_afresh()
         _writers.add(self)
 
@@ -93,7 +93,7 @@ class LogWriter:
             return
         size = self._block.write(line)
         self._room -= size
-        if self._room < 0:
+        if self._room <= 0:
             self._close_block()
         if moment >= self._due or (urgent and moment >= self._errors_due):
             self._hand_over(moment)

@@ -110,11 +110,13 @@ class RequestRecord(Observation):
     started: float
     """Monotonic clock at the start, seconds."""
     first_byte_seconds: float = 0.0
-    """To the first piece of the body, where it was streamed."""
+    """To the start of the response; ASGI: to the first of several pieces of the body."""
     streamed: bool = False
     """Whether the body went out in more than one piece."""
     noted: bool = False
-    """Whether something is known that most requests do not have: a user, the client's own ID, a parent span."""
+    """Whether something is known that most requests do not have: a user, the client's own ID, a parent span, an
+    exception, no route, a body in several pieces. What is true of few is asked only of those that are noted.
+    """
     called: bool = False
     """Whether the request made calls that are summed below."""
     disconnected: bool = False

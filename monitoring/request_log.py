@@ -31,7 +31,7 @@ _PATH_LIMIT: Final = 256
 _USUAL_REST: Final = (
     '"db_calls":0,"db_ms":0,"cache_hits":0,"cache_misses":0,"llm_calls":0,"llm_tokens":0,"llm_cost_usd":0'
 )
-_ROUTES_REMEMBERED: Final = 4096
+_TEXTS_REMEMBERED: Final = 4096
 
 
 class RequestLog:
@@ -85,6 +85,8 @@ class RequestLog:
         method, status, outcome = kind
         if outcome not in self._written:
             return ""
+        if len(self._heads) >= _TEXTS_REMEMBERED:
+            self._heads.clear()
         head = self._heads[kind] = (
             f'"level":"{_LEVEL_OF[outcome]}","logger":"monitoring.request","event":"request","service":{self._service},'
             f'"method":"{method}","status":{status},"outcome":"{outcome}"'
@@ -92,7 +94,7 @@ class RequestLog:
         return head
 
     def _quoted_route(self, route: str) -> str:
-        if len(self._routes) >= _ROUTES_REMEMBERED:
+        if len(self._routes) >= _TEXTS_REMEMBERED:
             self._routes.clear()
         quoted = self._routes[route] = _quoted(route)
         return quoted

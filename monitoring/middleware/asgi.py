@@ -49,7 +49,10 @@ class MonitoringMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
         edge = self._edge or current_edge()
-        if edge is None or scope["type"] != "http" or RECORD_KEY in scope:
+        if edge is None:
+            await self.app(scope, receive, send)
+            return
+        if scope["type"] != "http" or RECORD_KEY in scope:
             return await self._serve_other(edge, scope, receive, send)
         path = scope["path"]
         if scope.get("root_path") or path.startswith(edge.prefixes):
@@ -85,13 +88,12 @@ class MonitoringMiddleware:
         finally:
             current_record.reset(token)
 
-    async def _serve_other(self, edge: Edge | None, scope: Scope, receive: Receive, send: Send) -> None:
-        if edge is None or RECORD_KEY in scope or scope["type"] not in ("websocket", "lifespan"):
-            await self.app(scope, receive, send)
-        elif scope["type"] == "lifespan":
-            await self.app(scope, receive, _ending(edge, send))
-        else:
+    async def _serve_other(self, edge: Edge, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket" and RECORD_KEY not in scope:
             await self._begin_websocket(edge, scope, receive, send)
+        else:
+            ends = scope["type"] == "lifespan"
+            await self.app(scope, receive, _ending(edge, send) if ends else send)
 
     async def _begin_websocket(self, edge: Edge, scope: Scope, receive: Receive, send: Send) -> None:
         own = _own_app(edge, scope)

@@ -88,6 +88,7 @@ class _Response:
         record, name = self._record, self._edge.request_id_header
         try:
             record.status = int(status[:3])
+            record.first_byte_seconds = perf_counter() - record.started
             record.route = record.route or _werkzeug_route(self._environ)
             kept = []
             for pair in headers:
@@ -140,9 +141,7 @@ class _Response:
             raise
         finally:
             reset(current_record, token)
-        if not record.bytes_sent:
-            record.first_byte_seconds = perf_counter() - record.started
-        elif not record.streamed:
+        if record.bytes_sent:
             record.streamed = record.noted = True
         record.bytes_sent += len(chunk)
         if record.bytes_sent == self._length:
