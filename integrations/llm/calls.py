@@ -13,6 +13,8 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from monitoring.calls import LLMCall
+from monitoring.cells import CellRegistry
+from monitoring.cells.layout import CellFile
 from monitoring.integrations.attachment import Link, report
 from monitoring.recorder import Recorder
 
@@ -139,14 +141,17 @@ class PendingCall:
 
 
 _waiting: deque[tuple[PendingCall, str]] = deque(maxlen=1_000)
-_RECORD: Final = Recorder.record.__code__
+_NOT_TO_BE_ENTERED_TWICE: Final = frozenset(
+    function.__code__ for function in (Recorder.record, Recorder.record_request, CellRegistry.series, CellFile.append)
+)
+"""What a report would come back to: the folds, and the making of a series that the app counts in by itself."""
 
 
 def _inside_a_fold() -> bool:
     frame = sys._getframe(1)
     while frame.f_back is not None:
         frame = frame.f_back
-        if frame.f_code is _RECORD:
+        if frame.f_code in _NOT_TO_BE_ENTERED_TWICE:
             return True
     return False
 

@@ -14,6 +14,7 @@ import openai
 import pytest
 
 import monitoring
+from monitoring.cells import registry
 from monitoring.context import current_record, muted
 from monitoring.integrations.llm import calls as pending
 from monitoring.observation import Observation, RequestRecord
@@ -245,22 +246,56 @@ def test_a_bug_in_reading_chunks_does_not_reach_the_reader(llm_port: int, monkey
     assert outcomes(sink) == ["ok"]
 
 
-def test_a_stream_dropped_within_a_fold_is_reported_by_the_next_call(start: Callable[..., Any]) -> None:
+class Dropping(MemorySink):
+    """Drops the streams of a list within its fold, as the garbage collector may."""
+
+    def __init__(self, streams: list[Any]) -> None:
+        super().__init__()
+        self.seen: list[str] = []
+        self._streams = streams
+
+    def _keep(self, observation: Observation) -> None:
+        self.seen.append(observation.outcome)
+        self._streams.clear()
+
+
+@pytest.mark.parametrize("kind", ["span", "request"])
+def test_a_stream_dropped_within_a_fold_is_reported_by_the_next_call(start: Callable[..., Any], kind: str) -> None:
     """The garbage collector may run in the middle of a fold, with its locks held: the report waits."""
-    streams = [start]
-    seen: list[str] = []
-
-    class Dropping(MemorySink):
-        def _keep(self, observation: Observation) -> None:
-            seen.append(observation.outcome)
-            streams.clear()
-
-    with use(Dropping()):
-        streams[0] = start()
-        next(streams[0])  # type: ignore[call-overload]
-        with monitoring.observe("anything"):
-            pass
-        assert seen == ["ok"]
+    streams: list[Any] = []
+    sink = Dropping(streams)
+    with use(sink):
+        streams.append(start())
+        next(streams[0])
+        if kind == "span":
+            with monitoring.observe("anything"):
+                pass
+        else:
+            edge = monitoring.current().edge
+            assert edge is not None
+            record = edge.begin("GET", "/")
+            record.status = 200
+            edge.finish(record, "/")
+        assert sink.seen == ["ok"]
         assert len(pending._waiting) == 1
         with start():
-            assert seen == ["ok", "abandoned"]
+            assert sink.seen == ["ok", "abandoned"]
+
+
+def test_a_stream_dropped_while_a_series_is_made_is_reported_by_the_next_call(
+    start: Callable[..., Any], sink: MemorySink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The app counts something of its own: what the report adds may not be written into the same place."""
+    streams: list[Any] = [start()]
+    next(streams[0])
+    admit = registry._Admitted.admit
+
+    def admit_after_a_collection(*given: Any) -> tuple[str, ...]:
+        streams.clear()
+        return admit(*given)
+
+    monkeypatch.setattr(registry._Admitted, "admit", admit_after_a_collection)
+    monitoring.counter("dropped_meanwhile_total", "Anything.").inc()
+    assert (outcomes(sink), len(pending._waiting)) == ([], 1)
+    with start():
+        assert outcomes(sink) == ["abandoned"]
