@@ -402,7 +402,7 @@ class _ReadSide:
 
 
 class _Inactive(Monitoring):
-    """Records nothing: what the verbs act on before ``configure``.
+    """Records nothing and has nothing to read: what the verbs act on before ``configure``.
 
     Checks registered with it are kept for the configured one.
     """
@@ -414,7 +414,20 @@ class _Inactive(Monitoring):
         self.health = HealthChecks()
         self.outbox = Outbox(capacity=0)
         self.recorder = NullRecorder()
+        self.errors = Errors(self.open_database)
+        self.analytics = Analytics(self.outbox, self.metrics, self.open_database)
+        self.background = Background(self._make_flusher, on_failure=self.background_failed)
+        self._read_side = _ReadSide()
         self.edge = None
+
+    def open_database(self) -> Database:
+        """Raise ConfigError: there is none."""
+        raise ConfigError(
+            "Monitoring is not set up, so nothing is stored; call monitoring.install(app) or configure()."
+        )
+
+    def flush(self) -> None:
+        """Do nothing."""
 
     def close(self) -> None:
         """Do nothing."""

@@ -138,12 +138,11 @@ def test_a_batch_of_which_no_news_came_is_written_once(world: World, monkeypatch
     "bad",
     [
         RequestFact(0.0, "r", "", "GET", "/", "/", 200, "ok", math.nan, "slow"),
-        RequestFact(0.0, "r", "", "GET", "/", "/\ud800", 200, "ok", 1.0, "slow"),
         RequestFact(0.0, "r", "", "GET", "/", "/", 200, "ok", 1.0, "slow", bytes_sent=2**70),
         RequestFact(0.0, "r", "", "GET", "/", "/", 200, "ok", 1.0, "slow", lines=(b'not json "user"',)),
         EventFact(0.0, "bad", value=object()),  # type: ignore[arg-type]
     ],
-    ids=["not a number", "a lone surrogate", "too large", "no line", "no value"],
+    ids=["not a number", "too large", "no line", "no value"],
 )
 def test_a_fact_that_no_store_takes_holds_up_no_other(world: World, bad: Any) -> None:
     """It is left out and reported; those before and after it, and the jobs, go on."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from sqlalchemy import create_engine, text
 
 import monitoring
-from monitoring import ConfigError, Rule
+from monitoring import ConfigError, Monitoring, Rule
 from monitoring.testing import MemorySink, use
 
 
@@ -20,6 +21,23 @@ def test_before_configure_the_verbs_act_on_one_that_records_nothing() -> None:
         monitoring.counter("too_early_total", "Counted nowhere.").inc()
     assert monitoring.current().metrics.snapshot() == {}
     assert monitoring.current().edge is None
+    monitoring.current().flush()
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda m: m.performance.requests(0, 1),
+        lambda m: m.errors.groups(),
+        lambda m: m.analytics.active_users(),
+        lambda m: m.alerts,
+    ],
+    ids=["performance", "errors", "analytics", "alerts"],
+)
+def test_before_configure_there_is_nothing_to_read(read: Callable[[Monitoring], object]) -> None:
+    """One sentence says why, and what to do."""
+    with pytest.raises(ConfigError, match=r"not set up.*configure\(\)"):
+        read(monitoring.current())
 
 
 def test_configure_makes_its_monitoring_the_current_one_and_shutdown_takes_it_back(tmp_path: Path) -> None:

@@ -236,9 +236,9 @@ def _new_group(group: str, fact: ErrorFact, first: float, last: float, count: in
         "id": group,
         "category": fact.category,
         "level": fact.level,
-        "type": _text(fact.type),
-        "title": _text(fact.title),
-        "culprit": _text(fact.culprit),
+        "type": fact.type,
+        "title": fact.title,
+        "culprit": fact.culprit,
         "why": _json(fact.why),
         "status": "open",
         "first_seen": first,
@@ -253,11 +253,11 @@ def _write_events(connection: Connection, group: str, facts: Sequence[ErrorFact]
             "group_id": group,
             "at": fact.at,
             "level": fact.level,
-            "message": _text(fact.message),
+            "message": fact.message,
             "stack": _json(fact.stack),
             "request_id": fact.request_id,
-            "route": _text(fact.route),
-            "user": _text(fact.user),
+            "route": fact.route,
+            "user": fact.user,
             "context": _json(dict(fact.context)),
         }
         for fact in facts
@@ -343,11 +343,6 @@ def _event(row: Row[Any]) -> ErrorEvent:
         context=orjson.loads(row.context),
         stack=orjson.loads(row.stack),
     )
-
-
-def _text(text: str) -> str:
-    """Return what every database takes: no half characters, and no NUL, which PostgreSQL refuses."""
-    return text.encode("utf-8", "replace").decode().replace("\0", "\N{REPLACEMENT CHARACTER}")
 
 
 def _json(value: object) -> str:

@@ -7,28 +7,50 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+import sqlalchemy
 from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
     Connection,
+    Dialect,
     Float,
     Index,
     Integer,
     LargeBinary,
     MetaData,
     Table,
-    Text,
+    TypeDecorator,
     UniqueConstraint,
     func,
     select,
     text,
 )
 
+from ..utils.plain import safe_str
+
 VERSION: Final = 1
 
 _Id = BigInteger().with_variant(Integer, "sqlite")
 metadata: Final = MetaData()
+
+
+class Text(TypeDecorator[str]):
+    """Text as every database takes it: an app's own ID or name of another type as its ``str``, half characters and
+    NUL, which PostgreSQL refuses, replaced. What a driver cannot bind would be tried again for ever.
+    """
+
+    impl = sqlalchemy.Text
+    cache_ok = True
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> Any:
+        """Return a text that can be stored; None stays None."""
+        if value is None:
+            return None
+        text = value if isinstance(value, str) else safe_str(value)
+        if text.isascii() and "\0" not in text:
+            return text
+        return text.encode("utf-8", "replace").decode().replace("\0", "\N{REPLACEMENT CHARACTER}")
 
 
 def _text(name: str) -> Column[str]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import threading
+import uuid
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import sqlalchemy
@@ -19,6 +21,7 @@ from monitoring.store.database import Database, FactRefused, StoreUnusable
 from monitoring.store.facts import ActivityFact, ErrorFact, EventFact, OperationFact, RequestFact, SpanFact
 from monitoring.store.health import CheckState
 from monitoring.store.leases import SECONDS, Lease, LeaseLost
+from monitoring.store.requests import RequestFilter
 from monitoring.store.retention import Retention, trim
 from monitoring.store.rollups import DAY, HOUR, MINUTE, RollupWriter
 from monitoring.store.writer import FactWriter
@@ -127,11 +130,30 @@ def test_facts_are_written_once(database: Database) -> None:
     assert [len(detail.spans), len(detail.lines)] == [2, 1]
 
 
-def test_a_text_that_it_does_not_take_is_refused(database: Database) -> None:
-    """SQLite takes a NUL; here it is the fact that is wrong and not the store."""
+def test_a_number_that_it_does_not_take_is_refused(database: Database) -> None:
+    """SQLite takes any; here it is the fact that is wrong and not the store."""
     with pytest.raises(FactRefused):
-        FactWriter(database, "host:1").write("b1", [replace(REQUEST, path="/\0")])
+        FactWriter(database, "host:1").write("b1", [replace(REQUEST, status=2**40)])
     assert count(database, schema.request) == 0
+
+
+def test_a_request_for_a_path_with_a_nul_is_kept_and_can_be_asked_for(database: Database) -> None:
+    """The server takes no NUL, in a row or in a question, and anybody can send ``%00``."""
+    FactWriter(database, "host:1").write("b1", [replace(REQUEST, path="/\0", route="\0")])
+    with database.reading() as connection:
+        (found,) = requests.find(connection, RequestFilter(since=NOW - 1, until=NOW + 1, route="\0"))
+        detail = requests.read(connection, found.request_id)
+    assert detail is not None
+    assert (found.route, detail.path) == ("\N{REPLACEMENT CHARACTER}", "/\N{REPLACEMENT CHARACTER}")
+
+
+def test_ids_of_other_types_are_stored_as_their_text(database: Database) -> None:
+    """The server compares no text with a number, nor with a UUID."""
+    given: Any = (7, uuid.UUID(int=7))
+    FactWriter(database, "host:1").write("b1", [replace(OPERATION, id=id, name=id) for id in given])
+    with database.reading() as connection:
+        found = connection.execute(select(schema.operation.c.id, schema.operation.c.name)).all()
+    assert {tuple(row) for row in found} == {(str(one), str(one)) for one in given}
 
 
 def test_processes_that_write_requests_at_once_number_them_once(database: Database) -> None:

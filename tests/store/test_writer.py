@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import enum
 import math
+import uuid
 from dataclasses import replace
 from typing import Any
 
@@ -70,6 +72,12 @@ ACTIVITY = ActivityFact("2027-01-15", ALICE, "", 2)
 ALL: list[Fact] = [REQUEST, ERROR, EVENT, ENDED, ACTIVITY]
 
 
+class Format(enum.Enum):
+    """An enum as apps have them."""
+
+    PDF = 1
+
+
 @pytest.fixture
 def writer(database: Database) -> FactWriter:
     """The writer of one process."""
@@ -132,6 +140,23 @@ def test_a_batch_that_fails_is_not_written(database: Database, writer: FactWrite
     assert count(database, schema.event) == count(database, schema.batch) == 0
     writer.write("b1", [EVENT])
     assert count(database, schema.event) == 1
+
+
+def test_a_text_that_no_database_takes_is_mended(database: Database, writer: FactWriter) -> None:
+    """A NUL and half a character are replaced, wherever they stand: nothing else of the fact is lost."""
+    writer.write("b1", [replace(REQUEST, path="/\0", route="/\ud800"), replace(EVENT, name="a\0b")])
+    (request,), (event,) = rows(database, schema.request), rows(database, schema.event)
+    assert (request["path"], request["route"], event["name"]) == ("/\ufffd", "/?", "a\ufffdb")
+
+
+def test_names_and_ids_of_other_types_are_stored_as_their_text(database: Database, writer: FactWriter) -> None:
+    """Apps have them as enums, UUIDs and numbers; a driver that cannot bind one would hold up the store for ever."""
+    given: Any = (Format.PDF, uuid.UUID(int=7), 7)
+    writer.write("b1", [replace(EVENT, name=name) for name in given])
+    writer.write("b2", [replace(ENDED, id=id, name=id) for id in given])
+    texts = [str(one) for one in given]
+    assert [row["name"] for row in rows(database, schema.event)] == texts
+    assert [(row["id"], row["name"]) for row in rows(database, schema.operation)] == list(zip(texts, texts))
 
 
 def test_no_user_is_in_the_store(database: Database, writer: FactWriter) -> None:
