@@ -10,10 +10,10 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
 from . import families
-from .cells import Declaration
+from .families import CountsMetrics
 from .observation import Kind, Observation, RequestRecord
 from .outbox import Outbox
 from .recorder import Fold
@@ -30,18 +30,6 @@ _SEEN_LIMIT: Final = 50_000
 _SECONDS_A_DAY: Final = 86_400
 
 Outcome = Literal["ok", "failed", "abandoned"]
-
-
-class CountsMetrics(Protocol):
-    """Where values are counted, as far as this sink needs it."""
-
-    def add(self, declaration: Declaration, values: tuple[str, ...], amount: float) -> None:
-        """Add to a counter."""
-        ...
-
-    def observe(self, declaration: Declaration, values: tuple[str, ...], value: float) -> None:
-        """Count a value in a histogram."""
-        ...
 
 
 class Analytics:
@@ -147,7 +135,7 @@ class Analytics:
                 self._see(user, observation.name)
             return
         if user:
-            self._see(user, "")
+            self._see(user)
         self._metrics.add(families.EVENTS, (observation.name,), 1.0)
         self._outbox.put(
             EventFact(
@@ -171,7 +159,7 @@ class Analytics:
         if outcome:
             self._count(observation.name, outcome, observation.duration_seconds, attributes["dimensions"])
             if attributes["user"]:
-                self._see(attributes["user"], "")
+                self._see(attributes["user"])
         self._outbox.put(
             OperationFact(
                 id=attributes["id"],

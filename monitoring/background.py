@@ -58,10 +58,6 @@ class Background:
                     self._thread = None
                     raise
 
-    def wake(self) -> None:
-        """Have the next round begin now: something important waits."""
-        self._wake.set()
-
     def flush(self) -> None:
         """Do one round in this thread: for tests, scripts and whoever cannot wait a second."""
         self._made().flush_all()

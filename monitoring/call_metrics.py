@@ -1,27 +1,14 @@
-"""The sink that counts calls, agents and business: which observation adds to which cells."""
+"""The sink that counts calls and agents: which observation adds to which cells."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
 
 from . import families
 from .calls import CacheCall, DatabaseCall, HTTPCall, LLMCall
-from .cells import Declaration
+from .families import CountsMetrics
 from .observation import Kind, Observation
 from .recorder import Fold
-
-
-class CountsMetrics(Protocol):
-    """Where values are counted, as far as this sink needs it."""
-
-    def add(self, declaration: Declaration, values: tuple[str, ...], amount: float) -> None:
-        """Add to a counter."""
-        ...
-
-    def observe(self, declaration: Declaration, values: tuple[str, ...], value: float) -> None:
-        """Count a value in a histogram."""
-        ...
 
 
 class CallMetrics:

@@ -409,7 +409,8 @@ class Errors:
         self, status: Shown = "open", *, since: float | None = None, until: float | None = None
     ) -> list[GroupRow]:
         """Return the groups seen in a range, by default in the last day, the one seen last first; 100 at most."""
-        from .store.errors import DAY, list_groups
+        from .store.errors import list_groups
+        from .store.rollups import DAY
 
         until = self._clock() if until is None else until
         with self._database_of().reading() as connection:

@@ -1,4 +1,4 @@
-"""The metrics of calls, agents and business: their names, labels and buckets.
+"""The metrics of calls, agents and business: their names, labels and buckets, and what counts in them.
 
 Names follow OpenTelemetry's semantic conventions (v1.44, and those for generative AI) in Prometheus spelling, caches
 follow Micrometer's. ``error_type`` is "" where there was no error, so that a metric has one label set.
@@ -6,7 +6,7 @@ follow Micrometer's. ``error_type`` is "" where there was no error, so that a me
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Protocol
 
 from .cells import Declaration, scale
 
@@ -15,6 +15,18 @@ _CACHE_LABELS: Final = ("cache", "cache_system")
 _LLM_LABELS: Final = ("gen_ai_provider_name", "gen_ai_request_model", "gen_ai_operation_name")
 _LLM_LIMITS: Final = {"gen_ai_request_model": 100}
 _AGENT: Final = ("gen_ai_agent_name",)
+
+
+class CountsMetrics(Protocol):
+    """Where values are counted, as far as the sinks of calls and of usage need it."""
+
+    def add(self, declaration: Declaration, values: tuple[str, ...], amount: float) -> None:
+        """Add to a counter."""
+        ...
+
+    def observe(self, declaration: Declaration, values: tuple[str, ...], value: float) -> None:
+        """Count a value in a histogram."""
+        ...
 
 
 def _histogram(

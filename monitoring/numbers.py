@@ -14,7 +14,7 @@ from urllib.parse import urlencode
 from sqlalchemy import Connection, func, select
 
 from . import families, system_resources
-from .alerting.rules import Sample
+from .alerting.rules import QUERIES, Sample
 from .metrics import REQUEST_DURATION
 from .performance_tracker import is_failure
 from .store import health, rollups, schema, sketches
@@ -54,6 +54,9 @@ class StoreNumbers:
 
     def sample(self, query: str, labels: Labels, window_seconds: float, now: float) -> Sequence[Sample]:
         """Return the samples of a query over a window that ends now."""
+        asked = QUERIES[query]
+        if asked.always_split:
+            labels = {**dict.fromkeys(asked.labels, "*"), **labels}
         with self._open_database().reading() as connection:
             return list(_ANSWERS[query](connection, query, labels, now - window_seconds, now))
 
@@ -116,7 +119,6 @@ def _hit_rate(connection: Connection, query: str, labels: Labels, since: float, 
 
 
 def _success_rate(connection: Connection, query: str, labels: Labels, since: float, now: float) -> Iterable[Sample]:
-    labels = labels or {"operation": "*"}
     for split, series in _split(_window(connection, families.OPERATION_DURATION.name, since, now), labels):
         ended = sum(one.sum().count for one in series)
         ok = sum(one.sum().count for one in series if one.labels["outcome"] == "ok")

@@ -20,12 +20,13 @@ from .metrics import BODY_SIZE, REQUEST_DURATION
 from .store import requests, rollups, sketches
 from .store.database import Database
 from .store.requests import KeptRequest, RequestDetail, RequestFilter
+from .store.retention import Retention
 from .store.rollups import Gained, SeriesGains
 
 QUANTILES: Final = (0.5, 0.95, 0.99)
 Key = TypeVar("Key")
 
-_HOURS_KEPT_SECONDS: Final = 90 * 86_400.0
+_HOURS_KEPT_SECONDS: Final = Retention().hours_days * rollups.DAY
 _NO_FAILURES: Final = frozenset(
     {"client_disconnected", "aborted", "cancelled", "abandoned", "closed_early", "CancelledError"}
 )
@@ -180,7 +181,7 @@ class PerformanceTracker:
         """``minutes_days`` is how long roll-ups by the minute are kept: older times are read by the hour."""
         self._open_database = open_database
         self._clock = clock
-        self._minutes_seconds = minutes_days * 86_400.0
+        self._minutes_seconds = minutes_days * rollups.DAY
 
     def requests(self, since: float, until: float, *, method: str = "", route: str = "") -> Stats:
         """Return how all requests of a time went, or those of one route."""

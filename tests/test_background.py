@@ -115,17 +115,6 @@ def test_starting_twice_is_starting_once(background: Background, rounds: Rounds)
     assert (flusher_threads(), rounds.made) == (["monitoring-flusher"], 1)
 
 
-def test_waking_it_begins_a_round(background: Background, rounds: Rounds, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Something important waits; the tick of this test is an hour."""
-    monkeypatch.setattr("monitoring.background.TICK_SECONDS", 3600.0)
-    condition = started(rounds)
-    background.start()
-    poll(condition, "the first round")
-    condition = started(rounds)
-    background.wake()
-    poll(condition, "a round after it was woken")
-
-
 def test_a_round_that_raises_is_reported_and_the_next_one_comes(
     background: Background, rounds: Rounds, failures: list[str]
 ) -> None:
@@ -135,7 +124,6 @@ def test_a_round_that_raises_is_reported_and_the_next_one_comes(
     background.start()
     poll(condition, "a round")
     condition = started(rounds)
-    background.wake()
     poll(condition, "another round")
     assert failures[:2] == ["flusher: LookupError('bug')"] * 2
 
@@ -151,7 +139,6 @@ def test_a_flusher_that_cannot_be_made_is_tried_again(failures: list[str]) -> No
     background = Background(make, on_failure=lambda part, error: failures.append(part))
     background.start()
     poll(lambda: len(tries) > 0, "a try")
-    background.wake()
     poll(lambda: len(tries) > 1, "another try")
     background.stop()
     assert failures[0] == "flusher"

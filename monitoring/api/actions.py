@@ -6,6 +6,7 @@ from typing import Literal
 
 from sqlalchemy import Insert
 
+from ..alerts import ACK_MINUTES
 from ..store import errors, schema
 from ..store.errors import GroupRow
 from .query import BadQuery, Query
@@ -26,7 +27,7 @@ def reopen(readers: Readers, query: Query) -> GroupRow:
 
 def acknowledge(readers: Readers, query: Query) -> DoneShape:
     """Take a firing alert in hand: its repeats stop for ``minutes``, a day by default."""
-    episode, minutes = query.path["episode"], query.body_number("minutes", 1440.0)
+    episode, minutes = query.path["episode"], query.body_number("minutes", ACK_MINUTES)
     _require_alert(readers, episode)
     try:
         done = readers.alerts.ack(episode, query.actor, query.field("note"), minutes)

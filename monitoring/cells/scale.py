@@ -55,11 +55,6 @@ def fingerprint() -> int:
     return zlib.crc32(b"".join(array("d", fine_bounds(unit)).tobytes() for unit in UNITS) + bytes([PAGE]))
 
 
-def page_count(bounds: Sequence[float]) -> int:
-    """Return how many pages hold the buckets of ``bounds`` and the one above them."""
-    return len(bounds) // PAGE + 1
-
-
 def quantile(bounds: Sequence[float], counts: Mapping[int, float], q: float) -> float | None:
     """Return the value below which the share ``q`` (0 to 1) of the samples lies, or None without samples.
 

@@ -42,7 +42,8 @@ def _runner(name: str, ask: Ask, show: Show) -> Callable[[argparse.Namespace], i
             answer = ask(readers, Query(time.time(), {"from": f"-{chosen.since.removeprefix('-')}"}))
         except BadQuery:
             print(
-                f"monitoring {name}: --since must be a time such as 15m, 1h or 7d, of 400 days at most.",
+                f"monitoring {name}: --since must be a time such as 15m, 1h or 7d, of 400 days at most, "
+                f"got {chosen.since!r}.",
                 file=sys.stderr,
             )
             return 2

@@ -23,6 +23,7 @@ from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError,
 
 from ..context import muted
 from . import schema
+from .dialects import Lock, be_alone
 
 try:
     import fcntl
@@ -266,8 +267,7 @@ def _create_tables(engine: Engine) -> None:
     with engine.connect() as connection:
         connection.execution_options(**{_WRITES: True})
         with connection.begin():
-            if engine.dialect.name == "postgresql":
-                connection.exec_driver_sql("SELECT pg_advisory_xact_lock(7236104)")
+            be_alone(connection, Lock.TABLES)
             schema.metadata.create_all(connection)
             version = connection.scalar(select(schema.meta.c.value).where(schema.meta.c.key == "version"))
             if version is None:

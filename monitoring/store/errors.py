@@ -17,7 +17,9 @@ from sqlalchemy import ColumnElement, Connection, Row, Select, and_, delete, fun
 
 from ..utils.plain import safe_repr, to_plain
 from . import schema
+from .dialects import Lock, be_alone
 from .facts import ErrorFact
+from .rollups import DAY, HOUR, MINUTE
 
 Status = Literal["open", "resolved", "regressed"]
 Shown = Literal["open", "resolved", "all"]
@@ -25,16 +27,12 @@ Shown = Literal["open", "resolved", "all"]
 
 LISTED: Final = 100
 EVENTS_READ: Final = 20
-MINUTE: Final = 60
-HOUR: Final = 3600
-DAY: Final = 86400
 MINUTES_KEPT_SECONDS: Final = DAY
 """How far back occurrences are known by the minute; before that by the hour."""
 
 _STEPS: Final = ((2 * HOUR, MINUTE), (12 * HOUR, 5 * MINUTE), (DAY, 15 * MINUTE))
 """Longest range, in seconds, that each step shorter than an hour is good for."""
 
-_WRITE_LOCK: Final = 7236105
 _KEYS_AT_ONCE: Final = 500
 
 
@@ -96,8 +94,7 @@ def write_errors(connection: Connection, facts: Sequence[ErrorFact]) -> None:
     """
     if not facts:
         return
-    if connection.dialect.name == "postgresql":  # elsewhere a write transaction is alone anyway
-        connection.execute(select(func.pg_advisory_xact_lock(_WRITE_LOCK)))
+    be_alone(connection, Lock.ERRORS)
     known = _known_groups(connection, [key for fact in facts for key in fact.keys])
     by_group: dict[str, list[ErrorFact]] = {}
     for fact in facts:

@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import Any, Final
 
 from sqlalchemy import Connection, Row, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
+from .dialects import insert
 from .schema import lease as table
 
 SECONDS: Final = 3.0
@@ -38,8 +38,7 @@ class Lease:
 
     def acquire(self, connection: Connection, now: float) -> bool:
         """Take or renew the lease in a write transaction. Return whether this process holds it."""
-        insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-        free = insert(table).values(name=self.name, owner="", epoch=0, until=0.0).on_conflict_do_nothing()
+        free = insert(connection, table).values(name=self.name, owner="", epoch=0, until=0.0).on_conflict_do_nothing()
         connection.execute(free)
         found = connection.execute(self._row().with_for_update()).one()
         runs = _runs(found, now)

@@ -22,7 +22,6 @@ _REQUESTS: Final = 50
 """Requests removed before their spans and lines are counted."""
 _FREED_PAGES: Final = 1_000
 _FREEINGS: Final = 20
-_SECONDS_A_DAY: Final = 86_400.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,13 +58,13 @@ def trim(database: Database, retention: Retention, now: float) -> int:
 
 def _trim_by_age(connection: Connection, retention: Retention, now: float) -> int:
     def before(days: float) -> float:
-        return now - days * _SECONDS_A_DAY
+        return now - days * DAY
 
     facts, alerts, long = before(retention.facts_days), before(retention.alerts_days), before(_LONG_DAYS)
     removed = _old_requests(connection, facts)
     removed += sum(_older(connection, table, facts, STEP) for table in (schema.error_event, schema.event))
     for table, condition in (
-        (schema.batch, schema.batch.c.at < now - _SECONDS_A_DAY),
+        (schema.batch, schema.batch.c.at < now - DAY),
         (schema.operation, schema.operation.c.started_at < facts),
         (schema.rollup, _rollups_before(MINUTE, before(retention.minutes_days))),
         (schema.rollup, _rollups_before(HOUR, before(retention.hours_days))),

@@ -14,11 +14,11 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 from sqlalchemy import Connection, and_, delete, func, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from ..cells import Declaration, Total, Totals
 from . import schema, sketches
 from .database import Database
+from .dialects import insert
 from .leases import Lease
 from .sketches import Counts
 
@@ -302,10 +302,10 @@ def _row(host: str, resolution: int, bucket: int, series: int, gained: Gained) -
 def _upsert(connection: Connection, table: Any, rows: list[dict[str, Any]]) -> None:
     if not rows:
         return
-    insert: Any = _insert(connection)(table)
+    inserted = insert(connection, table)
     keys = [column.name for column in table.primary_key]
-    others = {name: insert.excluded[name] for name in rows[0] if name not in keys}
-    connection.execute(insert.on_conflict_do_update(index_elements=keys, set_=others), rows)
+    others = {name: inserted.excluded[name] for name in rows[0] if name not in keys}
+    connection.execute(inserted.on_conflict_do_update(index_elements=keys, set_=others), rows)
 
 
 def _series(
@@ -331,7 +331,7 @@ def _find_or_make(connection: Connection, declaration: Declaration, values: tupl
     same = and_(*(table.c[column] == value for column, value in row.items()))
     found = connection.scalar(select(table.c.id).where(same))
     if found is None:
-        connection.execute(_insert(connection)(table).values(**row).on_conflict_do_nothing())
+        connection.execute(insert(connection, table).values(**row).on_conflict_do_nothing())
         found = connection.scalar(select(table.c.id).where(same))
     assert found is not None
     return _Series(int(found), f"{declaration.name}{labels}{row['unit']}")
@@ -340,10 +340,6 @@ def _find_or_make(connection: Connection, declaration: Declaration, values: tupl
 def _store_id(connection: Connection) -> str:
     """Return what tells this database from another one at the same place."""
     return str(connection.scalar(select(schema.meta.c.value).where(schema.meta.c.key == "user_key")))
-
-
-def _insert(connection: Connection) -> Any:
-    return postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
 
 
 def _add_gain(gains: dict[int, Gained], key: int, gained: Gained) -> None:

@@ -10,21 +10,17 @@ from typing import Any, Final
 
 import orjson
 from sqlalchemy import Connection, func, select
-from sqlalchemy.dialects import postgresql, sqlite
 
 from ..utils.plain import safe_str, to_plain
 from . import schema
 from .database import Database
+from .dialects import Lock, be_alone, insert
 from .errors import write_errors
 from .facts import ActivityFact, ErrorFact, EventFact, Fact, OperationFact, RequestFact, SpanFact
 
 _REQUEST_COLUMNS: Final = tuple(
     column.name for column in schema.request.columns if column.name not in ("id", "process", "user")
 )
-_NUMBERING: Final = 7_236_106
-"""The advisory lock of PostgreSQL under which requests get their numbers."""
-
-
 _USER_KEYS: Final = frozenset({"user", "user_id"})
 """Names under which apps keep a user among a span's attributes, a dimension or an error's context."""
 
@@ -92,10 +88,10 @@ class FactWriter:
     def _write_operations(self, connection: Connection, facts: Sequence[OperationFact]) -> None:
         """Write operations; of one id the last word counts, and an end is never undone by a late beginning."""
         table = schema.operation
-        insert: Any = _insert(connection)(table)
+        inserted = insert(connection, table)
         keys = [column.name for column in table.columns if column.name != "id"]
-        newer = insert.on_conflict_do_update(
-            index_elements=["id"], set_={name: insert.excluded[name] for name in keys}, where=table.c.outcome == ""
+        newer = inserted.on_conflict_do_update(
+            index_elements=["id"], set_={name: inserted.excluded[name] for name in keys}, where=table.c.outcome == ""
         )
         rows = [{name: getattr(fact, name) for name in ("id", *keys)} for fact in facts]
         for row in rows:
@@ -104,9 +100,9 @@ class FactWriter:
 
     def _write_activity(self, connection: Connection, facts: Sequence[ActivityFact]) -> None:
         table = schema.activity
-        insert: Any = _insert(connection)(table)
-        added = insert.on_conflict_do_update(
-            index_elements=["day", "feature", "user"], set_={"count": table.c.count + insert.excluded.count}
+        inserted = insert(connection, table)
+        added = inserted.on_conflict_do_update(
+            index_elements=["day", "feature", "user"], set_={"count": table.c.count + inserted.excluded.count}
         )
         connection.execute(
             added,
@@ -160,8 +156,7 @@ class FactWriter:
 
 def _next_request(connection: Connection) -> int:
     """Return the number of the next request; nobody else takes one in this transaction."""
-    if connection.dialect.name == "postgresql":  # elsewhere a write transaction is alone anyway
-        connection.execute(select(func.pg_advisory_xact_lock(_NUMBERING)))
+    be_alone(connection, Lock.REQUESTS)
     return int(connection.scalar(select(func.max(schema.request.c.id))) or 0) + 1
 
 
@@ -182,10 +177,6 @@ def to_json(value: Mapping[str, Any]) -> str:
 
 
 def _is_new(connection: Connection, batch_id: str) -> bool:
-    insert = _insert(connection)(schema.batch).values(id=batch_id, at=time.time()).on_conflict_do_nothing()
+    once = insert(connection, schema.batch).values(id=batch_id, at=time.time()).on_conflict_do_nothing()
     options = {"preserve_rowcount": True}  # of an insert, not every driver tells it unasked
-    return connection.execute(insert, execution_options=options).rowcount > 0
-
-
-def _insert(connection: Connection) -> Any:
-    return postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    return connection.execute(once, execution_options=options).rowcount > 0

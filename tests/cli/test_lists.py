@@ -81,7 +81,8 @@ def test_a_bad_time_is_one_sentence(run: Run, store: Path, command: str, since: 
     """With what is accepted."""
     ran = run(command, "--store", store, "--since", since)
     assert (ran.status, ran.out) == (2, "")
-    assert ran.err == f"monitoring {command}: --since must be a time such as 15m, 1h or 7d, of 400 days at most.\n"
+    message = "--since must be a time such as 15m, 1h or 7d, of 400 days at most, got"
+    assert ran.err == f"monitoring {command}: {message} {since!r}.\n"
 
 
 @pytest.mark.parametrize("command", LISTS)

@@ -148,7 +148,7 @@ def test_a_request_for_a_path_with_a_nul_is_kept_and_can_be_asked_for(database: 
 
 
 def test_ids_of_other_types_are_stored_as_their_text(database: Database) -> None:
-    """The server compares no text with a number, nor with a UUID."""
+    """As on SQLite: apps have them as numbers and UUIDs."""
     given: Any = (7, uuid.UUID(int=7))
     FactWriter(database, "host:1").write("b1", [replace(OPERATION, id=id, name=id) for id in given])
     with database.reading() as connection:
