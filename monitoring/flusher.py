@@ -5,6 +5,7 @@ What fails is tried again in the next round; the app never waits for it. ``backg
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 import time
@@ -13,14 +14,16 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from .outbox import Outbox
+from .store import leases
 from .store.database import Database, FactRefused, StoreUnusable
 from .store.facts import Fact
 from .store.leases import Lease, LeaseLost
 from .store.writer import FactWriter
 
 BATCH: Final = 1_000
-_CLOSING_TRIES: Final = 20
 _CLOSING_PAUSE_SECONDS: Final = 0.05
+_CLOSING_TRIES: Final = int((leases.SECONDS + 0.5) / _CLOSING_PAUSE_SECONDS)
+"""Enough for a lease to run out whose holder was killed."""
 
 LeaseName = Literal["", "host", "store"]
 
@@ -177,17 +180,23 @@ class Flusher:
             self._on_failure(job.name, error)
 
     def _run_finally(self, job: Job) -> None:
-        """Run a job once more, waiting a moment for a lease that another process is about to give up."""
+        """Run a job once more, as soon as its lease is given up or has run out.
+
+        A holder that renews it meanwhile lives, and will run the job itself.
+        """
+        lease, first_until = self._leases[job.lease], math.inf
         for _ in range(_CLOSING_TRIES):
             now = self._clock()
-            if self._acquired(self._leases[job.lease], now):
+            with self._database.reading() as connection:
+                free, until = lease.is_free(connection, now), lease.until(connection)
+            if free and self._acquired(lease, now):
                 return self._run(job, now)
+            if until > first_until:
+                return
+            first_until = min(first_until, until)
             time.sleep(_CLOSING_PAUSE_SECONDS)
 
     def _acquired(self, lease: Lease, now: float) -> bool:
-        with self._database.reading() as connection:
-            if not lease.is_free(connection, now):
-                return False
         with self._database.writing() as connection:
             return lease.acquire(connection, now)
 

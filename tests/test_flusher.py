@@ -307,18 +307,49 @@ def test_finishing_frees_the_leases(world: World) -> None:
     assert world.turns() == ["second", "second last"]
 
 
-def test_finishing_does_not_wait_long_for_the_lease_of_another(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """That one rolls up what this process counted; facts are written in any case."""
+def test_finishing_waits_for_the_lease_of_a_killed_holder_to_run_out(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else nobody would roll up what the last process of a service counted."""
+    monkeypatch.setattr("monitoring.flusher.time.sleep", world.clock.advance)
+    killed, leaving = (world.flusher(world.job(name, lease="host", final=True)) for name in ("killed", "leaving"))
+    leaving._leases["host"].owner = "host:other"
+    killed.flush()
+    world.turns()
+    leaving.finish()
+    assert world.turns() == ["leaving"]
+
+
+def test_finishing_leaves_the_final_jobs_to_a_holder_that_lives(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That one renews its lease in its next round, and rolls up what this process counted."""
     pauses: list[float] = []
-    monkeypatch.setattr("monitoring.flusher.time.sleep", pauses.append)
+
+    def one_second_passes(pause: float) -> None:
+        pauses.append(pause)
+        world.clock.advance(1.0)
+        holder.flush()
+
+    monkeypatch.setattr("monitoring.flusher.time.sleep", one_second_passes)
     holder, leaving = (world.flusher(world.job(name, lease="host", final=True)) for name in ("holder", "leaving"))
     leaving._leases["host"].owner = "host:other"
     holder.flush()
     world.turns()
     world.outbox.put(EventFact(0.0, "waiting"))
     leaving.finish()
-    assert (world.turns(), world.events(), sum(pauses)) == ([], ["waiting"], pytest.approx(1.0))
+    assert (world.turns(), world.events(), len(pauses)) == (["holder"], ["waiting"], 1)
     assert holder.holds("host")
+
+
+def test_finishing_does_not_wait_for_ever(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a clock stands still, the time is bounded by the pauses."""
+    pauses: list[float] = []
+    monkeypatch.setattr("monitoring.flusher.time.sleep", pauses.append)
+    holder, leaving = (world.flusher(world.job(name, lease="host", final=True)) for name in ("holder", "leaving"))
+    leaving._leases["host"].owner = "host:other"
+    holder.flush()
+    world.turns()
+    leaving.finish()
+    assert (world.turns(), sum(pauses)) == ([], pytest.approx(SECONDS + 0.5))
 
 
 def test_finishing_over_a_store_that_cannot_be_used_raises_nothing(

@@ -58,6 +58,11 @@ class Lease:
         found = connection.execute(self._row()).one_or_none()
         return found is None or self._is_mine(found) or not _runs(found, now)
 
+    def until(self, connection: Connection) -> float:
+        """Return the unix second at which the lease runs out unless its holder renews it, 0 for one given up."""
+        found = connection.execute(self._row()).one_or_none()
+        return float(found.until) if found else 0.0
+
     def require(self, connection: Connection) -> None:
         """Raise LeaseLost unless this process still holds the lease; nobody takes it over in this transaction."""
         found = connection.execute(self._row().with_for_update()).one_or_none()

@@ -75,6 +75,20 @@ def test_a_holder_that_renews_keeps_it_and_its_epoch(database: Database, clock: 
     assert lease.epoch == 1
 
 
+def test_anyone_sees_until_when_a_lease_runs(database: Database, clock: FakeClock) -> None:
+    """Three seconds from its last renewal; 0 for one that never was, or was given up."""
+    holder, other = Lease("work", "a:1"), Lease("work", "b:2")
+    with database.reading() as connection:
+        assert other.until(connection) == 0.0
+    acquire(database, holder, clock())
+    with database.reading() as connection:
+        assert other.until(connection) == clock() + SECONDS
+    with database.writing() as connection:
+        holder.release(connection)
+    with database.reading() as connection:
+        assert other.until(connection) == 0.0
+
+
 def test_a_lease_that_is_not_renewed_is_taken_over(database: Database, clock: FakeClock) -> None:
     """Three seconds later, and not before; the epoch grows."""
     gone, next_one = Lease("work", "a:1"), Lease("work", "b:2")
