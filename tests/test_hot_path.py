@@ -119,11 +119,10 @@ def test_a_request_takes_no_lock(tmp_path: Path) -> None:
 
 
 def test_before_configure_a_request_is_passed_through() -> None:
-    """The no-op default costs two calls."""
-    assert _count_calls(lambda: _asgi_request(MonitoringMiddleware(_app)))[-3:] == [
+    """The no-op default costs one call."""
+    assert _count_calls(lambda: _asgi_request(MonitoringMiddleware(_app)))[-2:] == [
         "MonitoringMiddleware.__call__",
         "current_edge",
-        "MonitoringMiddleware._serve_other",
     ]
 
 
