@@ -34,20 +34,20 @@ def test_every_queued_line_is_on_disk_after_close(tmp_path: Path) -> None:
 
 
 def test_past_the_bound_lines_are_dropped_and_counted_errors_last(tmp_path: Path) -> None:
-    """A stalled destination costs bounded memory; errors have a reserve of their own."""
+    """A stalled destination costs bounded memory, to a block; errors have a reserve of their own."""
     dropped: list[tuple[str, int]] = []
     writer = LogWriter(
         str(tmp_path / "log"), queue_bytes=10_000, flush_seconds=60, on_dropped=lambda *drop: dropped.append(drop)
     )
     writer.queues = True  # queue without the thread that would drain it
-    for _ in range(5):
-        writer.write(b"x" * 5000)
+    for _ in range(6):
+        writer.write(b"x" * 4000)
     assert dropped == [("queue_full", 1)] * 2
     for _ in range(5):
-        writer.write(b"e" * 5000, urgent=True)
+        writer.write(b"e" * 4000, urgent=True)
     assert dropped == [("queue_full", 1)] * 6
     writer.flush()
-    assert (tmp_path / "log").read_bytes() == b"x" * 15_000 + b"e" * 5000
+    assert (tmp_path / "log").read_bytes() == b"x" * 16_000 + b"e" * 4000
 
 
 def test_a_destination_that_cannot_be_written_is_counted_and_said_once(tmp_path: Path, capfd: object) -> None:

@@ -38,7 +38,7 @@ READ_SECONDS: Final = 5.0
 _WRITES: Final = "monitoring_writes"
 _POLL_SECONDS: Final = 0.01
 _WAL_BYTES: Final = 16 * 1024 * 1024
-_FORK_PATIENCE_SECONDS: Final = 1.0
+_FORK_PATIENCE_SECONDS: Final = 5.0
 
 
 class StoreUnusable(Exception):
@@ -342,9 +342,10 @@ _forking = threading.local()
 
 
 def _before_fork() -> None:
-    """Let no thread be in a write transaction: SQLite in the child would wait for its end for ever."""
-    _forking.databases = [(database, database._writing) for database in _databases]
-    _forking.held = [lock for _, lock in _forking.databases if lock.acquire(timeout=_FORK_PATIENCE_SECONDS)]
+    """Let no thread write, or open a database: SQLite in the child would wait for the end of it for ever."""
+    _forking.databases = list(_databases)
+    locks = [lock for database in _forking.databases for lock in (database._writing, database._lock)]
+    _forking.held = [lock for lock in locks if lock.acquire(timeout=_FORK_PATIENCE_SECONDS)]
 
 
 def _after_fork_in_parent() -> None:
@@ -354,7 +355,7 @@ def _after_fork_in_parent() -> None:
 
 
 def _after_fork_in_child() -> None:
-    for database, _ in _forking.databases:
+    for database in _forking.databases:
         database._leave_to_parent()
     _forking.databases = _forking.held = []
 

@@ -182,17 +182,21 @@ def test_four_processes_have_one_holder_each_time_one_is_killed(place: str, tmp_
     """Each writes down the epoch that it held. When the holder is killed, another takes over, and no epoch is two's."""
     database = Database(place)
     turn = tmp_path / "turn"
-    turn.write_text("1000")
+
+    def set_turn(moment: int) -> None:
+        (tmp_path / "next").write_text(str(moment))
+        (tmp_path / "next").rename(turn)  # whole, whoever reads it now
+
+    set_turn(1000)
 
     def work(number: int) -> None:
-        own, lease, seen = Database(place), Lease("work", f"{number}"), 0
+        own, lease = Database(place), Lease("work", f"{number}")
         while True:
-            now = float(turn.read_text() or seen)  # the parent may be writing it
+            now = float(turn.read_text())
             with own.writing() as connection:
                 if lease.acquire(connection, now):
                     lease.require(connection)
                     (tmp_path / f"epoch {lease.epoch} of {os.getpid()}").touch()
-            seen = int(now)
 
     workers = {worker.pid: worker for worker in (Forked(lambda n=n: work(n)) for n in range(4))}
     try:
@@ -200,7 +204,7 @@ def test_four_processes_have_one_holder_each_time_one_is_killed(place: str, tmp_
             (held,) = poll(lambda: list(tmp_path.glob(f"epoch {epoch} of *")), f"epoch {epoch}")  # noqa: B023
             pid = int(held.name.split()[-1])
             workers.pop(pid).kill()
-            turn.write_text(str(1000 + epoch * 10))
+            set_turn(1000 + epoch * 10)
     finally:
         for worker in workers.values():
             worker.kill()
