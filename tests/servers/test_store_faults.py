@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -28,9 +29,11 @@ def test_a_store_that_is_locked_for_ten_seconds_harms_no_request(tmp_path: Path)
         poll(lambda: _shown(service) == 50, "the first requests")
         lock = sqlite3.connect(store / "monitoring.db", isolation_level=None)
         lock.execute("BEGIN IMMEDIATE")
+        began = time.monotonic()
         try:
             during = service.load(ITEMS, 300)
             said = poll(lambda: _degraded(service), "the page to say so")
+            poll(lambda: time.monotonic() - began > 10, "ten seconds")
         finally:
             lock.close()
         poll(lambda: _shown(service) == 350, "all requests after it")
