@@ -19,6 +19,8 @@ from .traffic import AsgiClient, WsgiClient, mix
 
 WARM_UP_REQUESTS = 4_000
 RESAMPLES = 2_000
+GENERATIONS = 6
+"""Times that every worker is replaced by a fresh process."""
 
 Evidence = dict[str, int]
 
@@ -73,15 +75,15 @@ class Measured:
 def measure(builds: Mapping[str, Build], *, cycles: int, requests: int, seed: int = 1) -> dict[str, Measured]:
     """Run `cycles` rounds of `requests` requests of every variant, one variant at a time, in shuffled order.
 
-    The first variant is the baseline. Half-way every worker is replaced by a fresh process, so that the luck of one
-    address space and one hash seed does not decide.
+    The first variant is the baseline. Workers are replaced by fresh processes several times, so that the luck of one
+    address space, one heap and one hash seed does not decide.
     """
     order = random.Random(seed)
     rounds: list[dict[str, float]] = []
     proofs: dict[str, tuple[int, Evidence]] = {}
-    for half in (cycles // 2, cycles - cycles // 2):
+    for generation in range(GENERATIONS):
         workers = {name: Worker(build) for name, build in builds.items()}
-        for _ in range(half):
+        while len(rounds) < cycles * (generation + 1) // GENERATIONS:
             shuffled = order.sample(list(workers), len(workers))
             seconds = {name: workers[name].round(len(rounds), requests) for name in shuffled}
             rounds.append({name: value / requests * 1e6 for name, value in seconds.items()})
@@ -143,7 +145,19 @@ class Worker:
 def _work(connection: Connection, build: Build) -> None:
     with scratch.folders() as environment:
         os.environ.update(environment)
+        ballast = _ballast()
         _serve_rounds(connection, build())
+        del ballast
+
+
+def _ballast() -> list[bytes]:
+    """Return objects of chance sizes to hold: what is made after them lies elsewhere in each process.
+
+    Without them a variant has the same luck with its places in the heap in every process, good or bad, which is worth
+    up to two microseconds.
+    """
+    chance = random.Random(os.urandom(8))
+    return [bytes(chance.randrange(1, 500)) for _ in range(chance.randrange(20_000))]
 
 
 def _serve_rounds(connection: Connection, subject: Subject) -> None:

@@ -33,8 +33,20 @@ PROMETHEUS = (
     "child = histogram.labels('GET', '/items/{id}', '200')"
 )
 LABELS_OBSERVE = "histogram.labels('GET', '/items/{id}', '200').observe(0.012)"
-RANDOM = "import os, random, uuid; getrandbits = random.getrandbits"
-TWO_IDS = "digits = getrandbits(192).to_bytes(24, 'big').hex(); digits[:32], digits[32:]"
+RANDOM = "import os, random, uuid; getrandbits = random.getrandbits; second = '6a25f00d'"
+TWO_IDS = "digits = getrandbits(96).to_bytes(12, 'big').hex(); second + digits, digits[8:]"
+LONGER_IDS = "digits = getrandbits(160).to_bytes(20, 'big').hex(); second + digits[:24], digits[24:]"
+SIX = "a=a, b=b, c=c, d=d, e=e, f=f"
+CLOSURE = "def make(a, b, c, d, e, f):\n    def send(message): return a, b, c, d, e, f\n    return send"
+DEFAULTS = f"def make(a, b, c, d, e, f):\n    def send(message, {SIX}): return a, b, c, d, e, f\n    return send"
+RECORD = "class Record:\n    noted = False\nrecord = Record(); record.route = '/'"
+PAGES = (
+    "import mmap\n"
+    "chunk = memoryview(mmap.mmap(-1, 1 << 16)).cast('d'); page = chunk[640:704]; first = 640\n"
+    "from bisect import bisect_left\n"
+    "bounds = tuple(1e-6 * 1.04**step for step in range(560))"
+)
+BLOCK = "from io import BytesIO; line = b'x' * 450; block = BytesIO(bytes(1 << 16))"
 CONTEXT = "from contextvars import ContextVar; variable = ContextVar('v', default=None)"
 LINE = (
     "import json\n"
@@ -55,7 +67,15 @@ PIECES = (
     Piece("increment", "prometheus_client Counter.inc()", "counter.inc()", PROMETHEUS),
     Piece("increment", "prometheus_client child.observe()", "child.observe(0.012)", PROMETHEUS),
     Piece("increment", "prometheus_client labels().observe()", LABELS_OBSERVE, PROMETHEUS),
-    Piece("ID", "getrandbits(192), bytes, hex, cut in two", TWO_IDS, RANDOM, ours=True),
+    Piece("increment", "item of a view that all series share, by number", "chunk[first + 7] += 1.0", PAGES, ours=True),
+    Piece("increment", "item of a view of its own", "page[7] += 1.0", PAGES),
+    Piece("increment", "finding the bucket of 560", "bisect_left(bounds, 8e-5)", PAGES, ours=True),
+    Piece("record", "an attribute of the instance", "record.route", RECORD, ours=True),
+    Piece("record", "a default of the class", "record.noted", RECORD),
+    Piece("send", "a function with six defaults", "make(1, 2, 3, 4, 5, 6)", DEFAULTS, ours=True),
+    Piece("send", "a closure over six variables", "make(1, 2, 3, 4, 5, 6)", CLOSURE),
+    Piece("ID", "second and 96 random bits; their end for the span", TWO_IDS, RANDOM, ours=True),
+    Piece("ID", "second and 160 random bits, cut in two", LONGER_IDS, RANDOM),
     Piece("ID", "getrandbits(128), bytes, hex", "getrandbits(128).to_bytes(16, 'big').hex()", RANDOM),
     Piece("ID", "'%032x' % getrandbits(128)", "'%032x' % getrandbits(128)", RANDOM),
     Piece("ID", "os.urandom(16).hex()", "os.urandom(16).hex()", RANDOM),
@@ -64,6 +84,7 @@ PIECES = (
     Piece("context", "ContextVar set and reset", "variable.reset(variable.set(1))", CONTEXT, ours=True),
     Piece("context", "ContextVar get", "variable.get()", CONTEXT),
     Piece("line", "f-string of a fixed shape", FORMATTED, LINE, ours=True),
+    Piece("line", "into a block that is used again", "block.seek(0); block.write(line)", BLOCK, ours=True),
     Piece("line", "orjson of a dict", "orjson.dumps(fields())", LINE),
     Piece("line", "json of a dict", "(json.dumps(fields()) + '\\n').encode()", LINE),
 )

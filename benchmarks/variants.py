@@ -117,7 +117,7 @@ def ours(make: MakeApp, wsgi: bool = False, rooms: tuple[str, ...] = EVERY_ROOM,
     )
     folds = monitor.recorder._folds
     folds["request"] = tuple(fold for fold in folds["request"] if fold.__qualname__.partition(".")[0] in rooms)
-    monitor.recorder._request_folds = folds["request"]
+    monitor.recorder._arrange_request_folds()
 
     def drain() -> None:
         """Write what waits. Roll-ups are no such work: they cost the same every five seconds, whatever the traffic."""

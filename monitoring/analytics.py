@@ -16,7 +16,7 @@ from . import families
 from .families import CountsMetrics
 from .observation import Kind, Observation, RequestRecord
 from .outbox import Outbox
-from .recorder import Fold
+from .recorder import Fold, only_of_noted_requests
 from .store.facts import ActivityFact, EventFact, OperationFact
 
 if TYPE_CHECKING:
@@ -118,6 +118,7 @@ class Analytics:
         with self._open_database().reading() as connection:
             return usage.latest_operations(connection, name, since, until, values, limit)
 
+    @only_of_noted_requests
     def _fold_request(self, record: RequestRecord) -> None:
         if record.user_id:
             self._see(record.user_id)

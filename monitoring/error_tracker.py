@@ -20,7 +20,7 @@ from .error_categories import category_of, level_of
 from .error_groups import Fingerprint, Grouper, InApp, normalise
 from .observation import Kind, Observation, RequestRecord
 from .outbox import Outbox
-from .recorder import Fold, OnFailure, Recorder
+from .recorder import Fold, OnFailure, Recorder, only_of_noted_requests
 from .store.facts import ErrorFact
 from .utils.exceptions import Describer, message_of, type_name
 from .utils.plain import clip
@@ -195,6 +195,7 @@ class ErrorTracker:
         for fact in facts:
             self._outbox.put(fact, important=True)
 
+    @only_of_noted_requests
     def _fold_request(self, record: RequestRecord) -> None:
         if record.exception is not None and record.outcome in _FAILED:
             record.error_group = self._capture_once(record.exception, record)

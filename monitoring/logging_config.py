@@ -8,14 +8,14 @@ from __future__ import annotations
 import logging
 import sys
 import threading
-from collections.abc import Mapping, MutableMapping
-from typing import Any, Final
-
-import structlog
-from structlog.typing import FilteringBoundLogger
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
 
 from .log_lines import render, request_of
 from .log_writer import LogWriter
+
+if TYPE_CHECKING:
+    from structlog.typing import FilteringBoundLogger
 
 LEVELS: Final[Mapping[str, int]] = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 
@@ -46,25 +46,28 @@ class LogLines:
 
 def get_logger(name: str | None = None) -> FilteringBoundLogger:
     """Return a structlog logger. Its lines carry the running request's IDs and the fields of ``bind``."""
-    logger: FilteringBoundLogger = structlog.get_logger(name or "app")
-    return logger
+    from . import structlog_bridge  # structlog takes a tenth of the pack's time to import
+
+    return structlog_bridge.get_logger(name or "app")
 
 
 def configure_logging(lines: LogLines) -> None:
     """Route structlog, the stdlib's root logger, the servers' loggers and warnings to these lines."""
-    global _current
-    _current = lines
-    _configure_structlog(lines)
+    from . import structlog_bridge
+
+    structlog_bridge.configure(lines)
     _configure_stdlib(lines)
 
 
 def restore_logging() -> None:
     """Take the pack out of the stdlib's root logger and give structlog its defaults back."""
+    from . import structlog_bridge
+
     root = logging.getLogger()
     for handler in [handler for handler in root.handlers if isinstance(handler, StdlibBridge)]:
         root.removeHandler(handler)
     logging.captureWarnings(False)
-    structlog.reset_defaults()
+    structlog_bridge.restore()
 
 
 class StdlibBridge(logging.Handler):
@@ -88,40 +91,6 @@ class StdlibBridge(logging.Handler):
             self.handleError(record)
         finally:
             self._busy.emitting = False
-
-
-class _LineLogger:
-    """What structlog calls at the end of its chain: the line is written by the processor already."""
-
-    def __init__(self, *args: Any) -> None:
-        self.name = str(args[0]) if args and args[0] else "app"
-
-    def _done(self, **_: Any) -> None:
-        """Do nothing."""
-
-    debug = info = warning = error = critical = exception = log = msg = _done
-
-
-_current: LogLines | None = None
-
-
-def _configure_structlog(lines: LogLines) -> None:
-    structlog.configure(
-        processors=[_write_event],
-        wrapper_class=structlog.make_filtering_bound_logger(lines.level),
-        logger_factory=_LineLogger,
-        cache_logger_on_first_use=True,
-    )
-
-
-def _write_event(logger: Any, method: str, event_dict: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Render and write one event: the only structlog processor, so that a line costs one call and not a chain."""
-    error = _exception_of(event_dict.pop("exc_info", None) or method == "exception")
-    event = event_dict.pop("event", "")
-    level = "error" if method == "exception" else method
-    if _current is not None:
-        _current.emit(level, logger.name, event, {**_structlog_fields(), **event_dict}, error)
-    raise structlog.DropEvent
 
 
 def _configure_stdlib(lines: LogLines) -> None:
@@ -148,21 +117,6 @@ def _configure_stdlib(lines: LogLines) -> None:
 
 def _writes_to_a_console(handler: logging.Handler) -> bool:
     return type(handler) is logging.StreamHandler and handler.stream in (sys.stdout, sys.stderr)
-
-
-def _structlog_fields() -> Mapping[str, Any]:
-    """Return what the app bound with structlog's own contextvars; asked for only when it uses them at all."""
-    if getattr(structlog.contextvars, "_CONTEXT_VARS", True):
-        return structlog.contextvars.get_contextvars()
-    return {}
-
-
-def _exception_of(exc_info: Any) -> BaseException | None:
-    if isinstance(exc_info, BaseException):
-        return exc_info
-    if isinstance(exc_info, tuple):
-        return exc_info[1] if len(exc_info) == 3 else None
-    return sys.exc_info()[1] if exc_info else None
 
 
 def _level_name(number: int) -> str:

@@ -6,14 +6,21 @@ import logging
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from .context import is_muted
 from .observation import KINDS, Kind, Observation, RequestRecord
 
 Fold = Callable[[Any], None]
 """Takes an ``Observation``; that of the kind ``request`` is a ``RequestRecord``."""
+F = TypeVar("F", bound=Callable[..., None])
 OnFailure = Callable[[str, Exception], None]
+
+
+def only_of_noted_requests(fold: F) -> F:
+    """Mark a fold of requests that does nothing with one that is not ``noted``, so that it is not called for it."""
+    fold.only_of_noted_requests = True  # type: ignore[attr-defined]
+    return fold
 
 
 class Sink(Protocol):
@@ -38,7 +45,7 @@ class Recorder:
         self._on_failure = on_failure or self._log_first
         self._count_failure = count_failure
         self._folds: dict[Kind, tuple[Fold, ...]] = {kind: () for kind in KINDS}
-        self._request_folds: tuple[Fold, ...] = ()
+        self._arrange_request_folds()
         for sink in sinks:
             self.add(sink)
 
@@ -46,7 +53,13 @@ class Recorder:
         """Hand observations to one more sink from now on."""
         for kind, fold in sink.folds().items():
             self._folds[kind] = (*self._folds[kind], fold)
-        self._request_folds = self._folds["request"]
+        self._arrange_request_folds()
+
+    def _arrange_request_folds(self) -> None:
+        self._of_noted_requests = self._folds["request"]
+        self._of_other_requests = tuple(
+            fold for fold in self._of_noted_requests if not hasattr(fold, "only_of_noted_requests")
+        )
 
     def record(self, observation: Observation) -> None:
         """Fold one observation into every sink that wants it, unless the context is muted."""
@@ -59,10 +72,10 @@ class Recorder:
                 self.failed(getattr(fold, "__qualname__", repr(fold)), error)
 
     def record_request(self, request: RequestRecord) -> None:
-        """Do the same with a request: its kind need not be asked for."""
+        """Do the same with a request; most are not noted, and of no interest to some sinks."""
         if is_muted():
             return
-        for fold in self._request_folds:
+        for fold in self._of_noted_requests if request.noted else self._of_other_requests:
             try:
                 fold(request)
             except Exception as error:

@@ -13,8 +13,8 @@ from typing import Any
 import monitoring
 from monitoring import MonitoringMiddleware, WSGIMonitoringMiddleware
 
-PYTHON_CALLS_ASGI = 21
-PYTHON_CALLS_WSGI = 21
+PYTHON_CALLS_ASGI = 18
+PYTHON_CALLS_WSGI = 18
 """Python functions entered by the pack for one plain request with a log line. Lower them when you can."""
 
 

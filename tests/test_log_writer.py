@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 from monitoring.log_writer import LogWriter
@@ -31,6 +32,44 @@ def test_every_queued_line_is_on_disk_after_close(tmp_path: Path) -> None:
         writer.write(b"%d\n" % number)
     writer.close()
     assert _lines(tmp_path / "log") == [b"%d" % number for number in range(1000)]
+
+
+def test_lines_of_any_length_keep_their_order_over_many_blocks(tmp_path: Path) -> None:
+    """A block that is full is followed by the next; one that a long line made large is not used again."""
+    writer = LogWriter(str(tmp_path / "log"), flush_seconds=60)
+    writer.start_queue()
+    expected = []
+    for number in range(300):
+        line = b"%d %s\n" % (number, b"x" * (200_000 if number % 100 == 50 else number * 7))
+        expected.append(line)
+        writer.write(line)
+        if number % 40 == 0:
+            writer.flush()
+    writer.close()
+    assert (tmp_path / "log").read_bytes() == b"".join(expected)
+
+
+def test_threads_that_write_at_once_lose_no_line(tmp_path: Path) -> None:
+    """Each thread's lines are whole and in their order, while others close and write the blocks."""
+    writer = LogWriter(str(tmp_path / "log"), flush_seconds=0.001)
+    writer.start_queue()
+
+    def write(name: int) -> None:
+        for number in range(3_000):
+            writer.write(b"%d %d %s\n" % (name, number, b"x" * 100))
+
+    threads = [threading.Thread(target=write, args=(name,)) for name in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    writer.close()
+    numbers: dict[bytes, list[int]] = {}
+    for line in _lines(tmp_path / "log"):
+        name, number, rest = line.split()
+        assert len(rest) == 100
+        numbers.setdefault(name, []).append(int(number))
+    assert list(numbers.values()) == [list(range(3_000))] * 4
 
 
 def test_past_the_bound_lines_are_dropped_and_counted_errors_last(tmp_path: Path) -> None:

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 import pytest
 
 from monitoring.context import muted
-from monitoring.observation import Kind, Observation
-from monitoring.recorder import Fold, NullRecorder, Recorder
+from monitoring.observation import Kind, Observation, RequestRecord
+from monitoring.recorder import Fold, NullRecorder, Recorder, only_of_noted_requests
 from monitoring.testing import MemorySink
 
 
@@ -69,3 +69,23 @@ def test_the_null_recorder_records_nothing() -> None:
     memory = MemorySink()
     NullRecorder([memory]).record(SPAN)
     assert memory.observations == []
+
+
+def test_a_fold_of_noted_requests_alone_is_not_called_for_others() -> None:
+    """Most requests have neither user nor error, and sinks that want those cost them nothing."""
+    seen: list[str] = []
+
+    class Users:
+        @only_of_noted_requests
+        def _fold(self, record: RequestRecord) -> None:
+            seen.append(record.user_id)
+
+        def folds(self) -> Mapping[Kind, Fold]:
+            return {"request": self._fold}
+
+    plain, noted = RequestRecord(), RequestRecord()
+    noted.noted, noted.user_id = True, "ada"
+    recorder = Recorder([Users()])
+    recorder.record_request(plain)
+    recorder.record_request(noted)
+    assert seen == ["ada"]

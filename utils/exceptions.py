@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import linecache
 from collections.abc import Callable, Mapping
-from types import FrameType, MappingProxyType, TracebackType
+from types import CodeType, FrameType, MappingProxyType, TracebackType
 from typing import Any, Final
 
 from .plain import clip
@@ -20,6 +20,7 @@ SOURCE_AROUND: Final = 3
 """Lines of source before and after that of a frame of the app; the last frame of all shows its line in any case."""
 SOURCE_WIDTH: Final = 200
 _SOURCES_REMEMBERED: Final = 1_000
+_LINES_REMEMBERED: Final = 2_000
 
 _Frames = Callable[[TracebackType | None], Any]
 _Clean = Callable[[str], str]
@@ -157,8 +158,18 @@ def _lines_of(traceback: TracebackType | None) -> list[str]:
 
 
 def _line_of(traceback: TracebackType) -> str:
+    """Return where a frame was; kept, because the same places raise again, and finding a line number takes long."""
     code = traceback.tb_frame.f_code
-    return f"{code.co_filename}:{traceback.tb_lineno} in {code.co_qualname}"
+    place = (id(code), traceback.tb_lasti)
+    known = _lines.get(place)
+    if known is None or known[0] is not code:
+        if len(_lines) >= _LINES_REMEMBERED:
+            _lines.clear()
+        known = _lines[place] = (code, f"{code.co_filename}:{traceback.tb_lineno} in {code.co_qualname}")
+    return known[1]
+
+
+_lines: dict[tuple[int, int], tuple[CodeType, str]] = {}
 
 
 def _head_and_tail(traceback: TracebackType | None) -> tuple[list[TracebackType], int, list[TracebackType]]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from monitoring.context import current_record
 from monitoring.middleware import MonitoringMiddleware, WSGIMonitoringMiddleware
-from monitoring.middleware.edge import mark
+from monitoring.middleware.edge import attach
 from monitoring.monitor import Monitoring
 
 _OUTERMOST = "_monitoring_outermost"
@@ -111,5 +111,4 @@ def _noting_route(resolve: Any) -> Any:
 def _note_exception(sender: Any, **_: Any) -> None:
     record, exception = current_record.get(), sys.exc_info()[1]
     if record is not None and exception is not None:
-        record.exception = exception
-        mark(exception, record)
+        attach(exception, record)

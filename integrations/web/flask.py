@@ -7,7 +7,7 @@ from typing import Any
 
 from monitoring.context import current_record
 from monitoring.middleware import WSGIMonitoringMiddleware
-from monitoring.middleware.edge import mark
+from monitoring.middleware.edge import attach
 from monitoring.monitor import Monitoring
 
 
@@ -29,6 +29,5 @@ def _note_exception(sender: Any, exception: BaseException, **_: Any) -> None:
 
     record = current_record.get()
     if record is not None:
-        record.exception = exception
+        attach(exception, record)
         record.route = record.route or str(getattr(request.url_rule, "rule", ""))
-        mark(exception, record)

@@ -21,8 +21,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
-import psutil
-
 from . import layout, scale
 from .layout import CellFile, Header
 
@@ -183,6 +181,8 @@ def supervisor_id() -> str:
     (gunicorn forks); a parent that is a shell or an init system is no supervisor, so a restarted service starts at
     zero.
     """
+    import psutil  # here, because it takes long to import
+
     multiprocessing = sys.modules.get("multiprocessing.process")
     with contextlib.suppress(psutil.Error, OSError):
         parent = psutil.Process(os.getppid())

@@ -30,6 +30,7 @@ VALUE_LIMIT: Final = 200
 T = TypeVar("T")
 
 _RETRY_SECONDS: Final = 1.0
+assert scale.PAGE == 1 << 6
 
 
 DROPPED: Final = Declaration(
@@ -64,15 +65,16 @@ class HistogramSeries:
     def observe(self, value: float) -> None:
         """Count one value. NaN is the caller's to refuse: it would spoil the sum."""
         index = bisect_left(self._bounds, value)
-        if index >> 5 == self._page:  # between here and the increments nothing is called, so no thread comes in between
-            self._buckets[self._first + (index & 31)] += 1.0
+        page, bucket = index >> 6, index & 63
+        if page == self._page:  # from here to the increments nothing is called, so that no thread comes in between
+            self._buckets[self._first + bucket] += 1.0
             self._sums[self._sum] += value
-        elif (page := self._open(index >> 5)) is not None:
-            page.cells[index & 31] += 1.0
+        elif (cells := self._open(page)) is not None:
+            cells[bucket] += 1.0
             self._sums[self._sum] += value
 
-    def _open(self, number: int) -> Appended | None:
-        """Return a page, made at first, and have it open for the next value."""
+    def _open(self, number: int) -> memoryview[float] | None:
+        """Return a page's cells, made at first, and have it open for the next value."""
         page = self._pages.get(number)
         if page is None:
             page = self._add_page(number)
@@ -80,7 +82,7 @@ class HistogramSeries:
                 return None
             page = self._pages.setdefault(number, page)
         self._page, self._buckets, self._first = number, page.chunk, page.first
-        return page
+        return page.cells
 
 
 class Series(NamedTuple):

@@ -99,7 +99,7 @@ class Edge:
         record.trace_id = record.request_id
         record.bytes_sent = 0
         record.noted = record.called = record.finished = False
-        record.exception = record.calls = None
+        record.calls = None
         if headers is not None:
             self.policy.take_over(record, headers, peer)
         if in_flight:
@@ -133,8 +133,8 @@ class Edge:
         except Exception as error:
             self.recorder.failed("active requests", error)
         self.recorder.record_request(record)
-        if record.exception is not None:  # its frames hold the record: as a cycle both would be the garbage collector's
-            record.exception = None
+        if record.noted and record.exception is not None:
+            record.exception = None  # its frames hold the record: as a cycle both would be the garbage collector's
 
     def report_background(self, record: RequestRecord, error: BaseException) -> None:
         """Report work that failed after its response was complete."""

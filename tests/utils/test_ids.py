@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from monitoring.utils.ids import (
     inbound_id,
     is_request_id,
     new_ids,
+    new_ids_at,
     parse_traceparent,
 )
 
@@ -34,6 +36,16 @@ def test_fresh_ids_differ() -> None:
     """No two of many are the same."""
     ids = [new_ids() for _ in range(10_000)]
     assert len({request_id for request_id, _ in ids}) == len({span_id for _, span_id in ids}) == 10_000
+
+
+def test_fresh_ids_sort_by_the_second_in_which_they_were_made() -> None:
+    """Their first 8 digits are unix time, so that an index of them grows at its end."""
+    before = int(time.time())
+    request_id, _ = new_ids()
+    assert before - 1 <= int(request_id[:8], 16) <= time.time() + 1
+    now = time.perf_counter()
+    earlier, later = new_ids_at(now)[0], new_ids_at(now + 2.0)[0]
+    assert int(later[:8], 16) - int(earlier[:8], 16) == 2
 
 
 def test_an_app_that_seeds_random_does_not_get_the_same_ids_again() -> None:
