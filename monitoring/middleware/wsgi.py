@@ -72,7 +72,7 @@ class WSGIMonitoringMiddleware:
 class _Response:
     """One response on its way: the body's iterator, and the report of how it ended."""
 
-    __slots__ = ("_body", "_edge", "_environ", "_iterator", "_length", "_record", "_start_response")
+    __slots__ = ("_body", "_edge", "_environ", "_iterator", "_length", "_record", "_start_response", "_write")
 
     def __init__(self, edge: Edge, record: RequestRecord, environ: Environ, start_response: StartResponse) -> None:
         self._edge = edge
@@ -90,24 +90,23 @@ class _Response:
             record.status = int(status[:3])
             record.first_byte_seconds = perf_counter() - record.started
             record.route = record.route or _werkzeug_route(self._environ)
-            kept = []
+            kept = [*headers]
             for pair in headers:
                 lowered = pair[0].lower()
-                if lowered == "content-length" and pair[1].isdigit():
+                if lowered == name:  # the app's own is replaced, not joined
+                    kept.remove(pair)
+                elif lowered == "content-length" and pair[1].isdigit():
                     self._length = int(pair[1])
-                if lowered != name:
-                    kept.append(pair)
             kept.append((name, record.request_id))
             headers = kept
         except Exception as error:
             self._edge.recorder.failed("WSGIMonitoringMiddleware.start_response", error)
-        write = self._start_response(status, headers, *exc_info)
+        self._write = self._start_response(status, headers, *exc_info)
+        return self._observed_write
 
-        def observed_write(data: bytes) -> object:
-            record.bytes_sent += len(data)
-            return write(data)
-
-        return observed_write
+    def _observed_write(self, data: bytes) -> object:
+        self._record.bytes_sent += len(data)
+        return self._write(data)
 
     def observed(self, body: Iterable[bytes]) -> Iterable[bytes]:
         """Return the body to hand to the server: observed, or as it is where all of it is known."""
@@ -140,7 +139,10 @@ class _Response:
             self.end_with(error)
             raise
         finally:
-            reset(current_record, token)
+            try:
+                current_record.reset(token)
+            except ValueError:  # the body changed its context
+                pass
         if record.bytes_sent:
             record.streamed = record.noted = True
         record.bytes_sent += len(chunk)
@@ -151,7 +153,8 @@ class _Response:
     def close(self) -> None:
         """Close the app's body, as servers must, and report a response that was cut short."""
         close = getattr(self._body, "close", None)
-        token = current_record.set(self._record)
+        record = self._record
+        token = current_record.set(record)
         try:
             if close is not None:
                 close()
@@ -160,9 +163,10 @@ class _Response:
             raise
         finally:
             reset(current_record, token)
-            if self._iterator is None and self._has_no_body():
-                self._finish()
-            self._finish("aborted")
+            if not record.finished:
+                if self._iterator is None and self._has_no_body():
+                    self._finish()
+                self._finish("aborted")
 
     def end_with(self, error: BaseException) -> None:
         """Report a request that an exception ended."""
