@@ -8,16 +8,12 @@ from __future__ import annotations
 import logging
 import sys
 import threading
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-from .log_lines import render, request_of
-from .log_writer import LogWriter
+from .logs.lines import LEVELS, LogLines
 
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
-
-LEVELS: Final[Mapping[str, int]] = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 
 _SERVER_LOGGERS: Final = ("uvicorn", "uvicorn.error", "gunicorn", "gunicorn.error", "hypercorn.error", "_granian")
 _ACCESS_LOGGERS: Final = ("uvicorn.access",)
@@ -25,35 +21,16 @@ _TALKATIVE_LOGGERS: Final = ("httpx", "httpx2", "httpcore", "httpcore2")
 _NOT_FIELDS: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
 
 
-class LogLines:
-    """Renders and writes the lines of one service. Thread-safe."""
-
-    def __init__(self, writer: LogWriter, service: str, level: str) -> None:
-        self.writer = writer
-        self.service = service
-        self.level = LEVELS[level]
-
-    def emit(
-        self, level: str, logger: str, event: object, fields: Mapping[str, Any], exception: BaseException | None = None
-    ) -> None:
-        """Write one line; errors do not wait in the queue."""
-        line = render(self.service, level, logger, event, fields, exception)
-        request = request_of(exception)
-        if request is not None:
-            request.keep_line(line)
-        self.writer.write(line, urgent=LEVELS.get(level, 20) >= logging.ERROR)
-
-
 def get_logger(name: str | None = None) -> FilteringBoundLogger:
     """Return a structlog logger. Its lines carry the running request's IDs and the fields of ``bind``."""
-    from . import structlog_bridge  # structlog takes a tenth of the pack's time to import
+    from .logs import structlog_bridge  # structlog takes a tenth of the pack's time to import
 
     return structlog_bridge.get_logger(name or "app")
 
 
 def configure_logging(lines: LogLines) -> None:
     """Route structlog, the stdlib's root logger, the servers' loggers and warnings to these lines."""
-    from . import structlog_bridge
+    from .logs import structlog_bridge
 
     structlog_bridge.configure(lines)
     _configure_stdlib(lines)
@@ -61,7 +38,7 @@ def configure_logging(lines: LogLines) -> None:
 
 def restore_logging() -> None:
     """Take the pack out of the stdlib's root logger and give structlog its defaults back."""
-    from . import structlog_bridge
+    from .logs import structlog_bridge
 
     root = logging.getLogger()
     for handler in [handler for handler in root.handlers if isinstance(handler, StdlibBridge)]:

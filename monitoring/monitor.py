@@ -21,8 +21,9 @@ from .error_tracker import Errors, ErrorSettings, ErrorTracker, Level, capture_e
 from .families import STORE_FAILURES
 from .health_check import HealthChecks
 from .kept_requests import KeptRequests
-from .log_writer import LogWriter
-from .logging_config import LogLines, configure_logging, get_logger, restore_logging
+from .logging_config import configure_logging, get_logger, restore_logging
+from .logs.lines import LogLines
+from .logs.writer import LogWriter
 from .metrics import (
     Counter,
     Gauge,

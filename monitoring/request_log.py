@@ -10,7 +10,7 @@ from typing import Final
 
 import orjson
 
-from .logging_config import LEVELS, LogLines
+from .logs.lines import LEVELS, LogLines
 from .observation import UNMATCHED, Kind, Observation, RequestRecord
 from .recorder import Fold
 from .utils.plain import clip

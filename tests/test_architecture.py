@@ -24,7 +24,7 @@ LAYERS = [
     {"families"},
     {"store"},
     {"outbox"},
-    {"log_writer", "log_lines"},
+    {"logs"},
     {"error_groups", "error_categories"},
     {"middleware", "spans", "operations"},  # edges
     {
@@ -36,7 +36,7 @@ LAYERS = [
         "logging_config",
         "health_check",
     },  # sinks
-    {"request_log", "structlog_bridge", "exposition", "access", "wsgi_form", "system_resources"},
+    {"request_log", "exposition", "access", "wsgi_form", "system_resources"},
     {"metrics_endpoint", "health_endpoint", "performance_tracker"},
     {"alerting"},
     {"alerts"},

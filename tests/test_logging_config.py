@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 import monitoring
 from monitoring import bind, configure, get_logger
 from monitoring.context import current_record
-from monitoring.log_lines import encode
 from monitoring.logging_config import StdlibBridge
+from monitoring.logs.rendering import encode
 from monitoring.observation import RequestRecord
 
 Read = Callable[[], list[dict[str, Any]]]

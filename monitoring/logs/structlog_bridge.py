@@ -10,7 +10,7 @@ import structlog
 from structlog.typing import FilteringBoundLogger
 
 if TYPE_CHECKING:
-    from .logging_config import LogLines
+    from .lines import LogLines
 
 _current: LogLines | None = None
 

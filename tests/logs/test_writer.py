@@ -9,7 +9,7 @@ import sys
 import threading
 from pathlib import Path
 
-from monitoring.log_writer import LogWriter
+from monitoring.logs.writer import LogWriter
 
 
 def _lines(path: Path) -> list[bytes]:
@@ -121,7 +121,7 @@ def test_a_forked_child_writes_its_own_lines_and_not_its_parents(tmp_path: Path)
 def test_lines_that_wait_are_written_when_the_process_ends(tmp_path: Path) -> None:
     """An exit flushes, whatever the flush interval."""
     program = (
-        "from monitoring.log_writer import LogWriter\n"
+        "from monitoring.logs.writer import LogWriter\n"
         f"writer = LogWriter({str(tmp_path / 'log')!r}, flush_seconds=60)\n"
         "writer.start_queue()\n"
         "writer.write(b'last words\\n')\n"

@@ -10,11 +10,11 @@ from typing import Any, Final
 
 import orjson
 
-from .context import bound_fields, current_record
-from .observation import RequestRecord
-from .utils.exceptions import describe
-from .utils.plain import safe_repr, to_plain
-from .utils.time import utc_now
+from ..context import bound_fields, current_record
+from ..observation import RequestRecord
+from ..utils.exceptions import describe
+from ..utils.plain import safe_repr, to_plain
+from ..utils.time import utc_now
 
 RESERVED: Final = frozenset(
     {"timestamp", "level", "logger", "event", "request_id", "trace_id", "span_id", "user_id", "service"}

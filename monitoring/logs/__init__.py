@@ -1,0 +1,1 @@
+"""Log lines: how they are rendered, and where they go."""
