@@ -6,18 +6,21 @@ import ipaddress
 import os
 import re
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
-from dataclasses import MISSING, dataclass, fields
-from typing import Any, Final, Literal, get_type_hints
+from dataclasses import MISSING, dataclass, field, fields
+from typing import Any, Final, Literal, get_args, get_type_hints
 
 Environment = Literal["production", "development"]
 OnInvalid = Literal["replace", "reject"]
 Level = Literal["debug", "info", "warning", "error", "critical"]
+LogFormat = Literal["auto", "json", "pretty"]
 Authorize = Callable[[MutableMapping[str, Any]], bool | Awaitable[bool]]
 
 ENVIRONMENT_PREFIX: Final = "MONITORING_"
 
 _HEADER_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
-_NOT_TEXT: Final = frozenset({"authorize", "categorize", "rules", "channels"})
+_NOT_TEXT: Final = frozenset(
+    {"authorize", "categorize", "rules", "channels", "log_handlers", "log_processors", "scrub_rules"}
+)
 """Settings that no environment variable can hold."""
 _TRUE: Final = frozenset({"1", "true", "yes", "on"})
 _FALSE: Final = frozenset({"0", "false", "no", "off"})
@@ -57,6 +60,40 @@ class Config:
     """Bytes of rendered lines that may wait for the writer; past them lines below error are dropped and counted."""
     log_flush_seconds: float = 0.5
     """Longest time a line waits for the writer, in seconds; errors do not wait."""
+
+    log_levels: Mapping[str, str] = field(default_factory=dict)
+    """Levels of single loggers and what is below them: ``{"app.billing": "debug"}``, as a variable
+    ``app.billing=debug``.
+    """
+    log_format: LogFormat = "auto"
+    """``json``, ``pretty`` for people, or ``auto``: pretty where the destination is a terminal. Handlers get JSON."""
+    log_handlers: tuple[Any, ...] = ()
+    """Where lines go as well: ``monitoring.LogFile``, ``Syslog``, ``Loki``, ``OTLP``, or a handler of your own."""
+    log_sample_rate: float = 1.0
+    """Share of requests whose lines below warning are written, all of a request or none; those of a failed request's
+    own line and of warnings are written always.
+    """
+    log_debug_on_failure: bool = False
+    """Hold lines that are left out, 20 kB a request, and write them if the request fails. Rendering them costs what it
+    costs to write them.
+    """
+    log_repeats: int = 0
+    """Lines of one logger, level and event in ten seconds at most; the others are counted in one line. 0: no bound."""
+    log_access_lines: bool = False
+    """Write the servers' own access lines, too, as fields; the canonical line of each request tells the same."""
+    log_processors: tuple[Any, ...] = ()
+    """Processors of structlog that see the events of structlog loggers before they are lines."""
+    log_rename: Mapping[str, str] = field(default_factory=dict)
+    """Other names for keys in the main destination: ``{"timestamp": "@timestamp", "level": "severity"}``."""
+    log_fields: Mapping[str, Any] = field(default_factory=dict)
+    """Fields on every line of the main destination: ``{"region": "eu"}``."""
+
+    scrub: bool = True
+    """Take secrets and personal data out of lines and stored errors, by the rules of docs/scrubbing.md."""
+    scrub_without: tuple[str, ...] = ()
+    """Names of rules to leave out, such as ``email``."""
+    scrub_rules: tuple[Any, ...] = ()
+    """More rules: ``FieldRule`` and ``ValueRule`` of ``monitoring.utils.redaction``."""
 
     health_path: str | None = "/health"
     """Prefix of the health routes; None switches them off."""
@@ -166,6 +203,8 @@ def with_settings(config: Config | None, settings: Mapping[str, Any]) -> Config:
 def _parse(variable: str, text: str, default: Any, annotation: str) -> Any:
     if "tuple" in annotation:
         return tuple(part.strip() for part in text.split(",") if part.strip())
+    if "Mapping" in annotation:
+        return _parse_pairs(variable, text)
     if text == "" and "None" in annotation:
         return None
     if isinstance(default, bool):
@@ -179,6 +218,22 @@ def _parse(variable: str, text: str, default: Any, annotation: str) -> Any:
             kind = "a whole number" if isinstance(default, int) else "a number"
             raise ConfigError(f"{variable} must be {kind}, got {text!r}; for example {default}.") from None
     return text
+
+
+def _parse_pairs(variable: str, text: str) -> dict[str, str]:
+    pairs = [part.strip().partition("=") for part in text.split(",") if part.strip()]
+    for name, sign, _ in pairs:
+        if not sign or not name:
+            raise ConfigError(f"{variable} must be pairs such as a=b,c=d, got {text!r}.")
+    return {name.strip(): value.strip() for name, _, value in pairs}
+
+
+def _are_levels(value: object) -> bool:
+    return isinstance(value, Mapping) and set(value.values()) <= set(_LEVELS)
+
+
+def _is_mapping(value: object) -> bool:
+    return isinstance(value, Mapping) and all(isinstance(name, str) for name in value)
 
 
 def _is_network(value: str) -> bool:
@@ -199,6 +254,7 @@ def _are_headers(value: object) -> bool:
     return isinstance(value, tuple) and all(isinstance(name, str) and _HEADER_NAME.fullmatch(name) for name in value)
 
 
+_LEVELS: Final = get_args(Level)
 _POSITIVE: Final = "a positive number"
 _RULES: Final[tuple[tuple[str, Callable[[Any], bool], str], ...]] = (
     ("service", lambda value: isinstance(value, str) and value.strip() != "", "a name such as 'proposals'"),
@@ -213,10 +269,24 @@ _RULES: Final[tuple[tuple[str, Callable[[Any], bool], str], ...]] = (
     ("on_invalid_request_id", lambda value: value in ("replace", "reject"), "'replace' or 'reject'"),
     (
         "log_level",
-        lambda value: value in ("debug", "info", "warning", "error", "critical"),
+        lambda value: value in _LEVELS,
         "'debug', 'info', 'warning', 'error' or 'critical'",
     ),
     ("log_destination", lambda value: isinstance(value, str) and value != "", "'stdout', 'stderr' or a file's path"),
+    ("log_levels", _are_levels, "a mapping of loggers to levels such as {'app.billing': 'debug'}"),
+    ("log_format", lambda value: value in ("auto", "json", "pretty"), "'auto', 'json' or 'pretty'"),
+    (
+        "log_handlers",
+        lambda value: isinstance(value, (tuple, list)) and all(hasattr(one, "open") for one in value),
+        "a list of handlers such as monitoring.LogFile(...)",
+    ),
+    ("log_sample_rate", lambda value: 0 <= value <= 1, "between 0 and 1, for example 0.1"),
+    ("log_repeats", lambda value: isinstance(value, int) and value >= 0, "a whole number, 0 for no bound"),
+    ("log_processors", lambda value: isinstance(value, (tuple, list)), "a list of structlog processors"),
+    ("log_rename", _is_mapping, "a mapping of keys to their new names"),
+    ("log_fields", _is_mapping, "a mapping of fields"),
+    ("scrub_without", lambda value: isinstance(value, tuple), "a tuple of names of rules such as ('email',)"),
+    ("scrub_rules", lambda value: isinstance(value, (tuple, list)), "a list of FieldRule and ValueRule"),
     ("log_queue_bytes", lambda value: isinstance(value, int) and value >= 65536, "at least 65536 bytes"),
     ("log_flush_seconds", lambda value: 0 < value <= 60, "between 0 and 60 seconds, for example 0.5"),
     ("health_path", _is_prefix, "a path such as '/health', or None to switch it off"),

@@ -21,9 +21,7 @@ from .error_tracker import Errors, ErrorSettings, ErrorTracker, Level, capture_e
 from .families import STORE_FAILURES
 from .health_check import HealthChecks
 from .kept_requests import KeptRequests
-from .logging_config import configure_logging, get_logger, restore_logging
-from .logs.lines import LogLines
-from .logs.writer import LogWriter
+from .logging_config import configure_logging, get_logger, make_lines, restore_logging
 from .metrics import (
     Counter,
     Gauge,
@@ -40,6 +38,7 @@ from .outbox import Outbox
 from .recorder import NullRecorder, OnFailure, Recorder, Sink
 from .request_log import RequestLog
 from .spans import Span
+from .utils.redaction import DEFAULT, Scrubber
 
 if TYPE_CHECKING:
     from .alerts import AlertEngine
@@ -73,11 +72,12 @@ class Monitoring:
         )
         self.metrics = Metrics(self.registry)
         self.health = HealthChecks(config.service)
-        self.log_lines = LogLines(_log_writer(config, self.metrics), config.service, config.log_level)
+        scrubber = _scrubber(config)
+        self.log_lines = make_lines(config, scrubber, self._shared_folder, self._count_dropped_lines)
         self.outbox = Outbox() if config.store is not None else Outbox(capacity=0)
         self.errors = Errors(self.open_database)
         self.error_tracker = ErrorTracker(
-            self.outbox, self.metrics.count_error, self.background_failed, _error_settings(config)
+            self.outbox, self.metrics.count_error, self.background_failed, _error_settings(config, scrubber)
         )
         self.analytics = Analytics(self.outbox, self.metrics, self.open_database)
         self._kept = _kept_requests(config, self.outbox, self._start_background)
@@ -259,14 +259,14 @@ class Monitoring:
 
     def flush(self) -> None:
         """Write what waits to the log and the store now, in this thread."""
-        self.log_lines.writer.flush()
+        self.log_lines.flush()
         if self.config.store is not None:
             self.background.flush()
 
     def close(self) -> None:
         """Write what waits and hand this process's counts over to the living. What is observed later starts anew."""
         self._before_end()
-        self.log_lines.writer.close()
+        self.log_lines.close()
         self.registry.release()
         if "database" in self._read_side:
             self.open_database().close()
@@ -275,6 +275,7 @@ class Monitoring:
         """Write what waits: a server is about to end this process."""
         self.background.stop()
         self._kept.start_anew()
+        self.log_lines.flush()
         self.log_lines.writer.stop_queue()
 
     def _start_background(self) -> None:
@@ -352,21 +353,30 @@ class Monitoring:
                 apps[prefix] = OwnApp(asgi, _made_at_first_use(partial(_to_wsgi, asgi)))
         return apps
 
+    def _count_dropped_lines(self, reason: str, lines: int) -> None:
+        self.metrics.count_dropped_lines(reason, lines)
+        self.log_lines.count_dropped(reason, lines)
+
+    def _shared_folder(self) -> Path | None:
+        folder = self.registry.folder()
+        return folder.path if folder is not None else None
+
     def _say_degraded(self, reason: str) -> None:
         self.log_lines.emit("warning", "monitoring", "metric cells are degraded", {"reason": reason})
 
 
-def _log_writer(config: Config, metrics: Metrics) -> LogWriter:
-    return LogWriter(
-        config.log_destination,
-        queue_bytes=config.log_queue_bytes,
-        flush_seconds=config.log_flush_seconds,
-        on_dropped=metrics.count_dropped_lines,
-    )
+def _scrubber(config: Config) -> Scrubber | None:
+    if not config.scrub:
+        return None
+    try:
+        return DEFAULT.extended(*config.scrub_rules).without(*config.scrub_without)
+    except ValueError as error:
+        raise ConfigError(f"scrub_without: {error}") from None
 
 
-def _error_settings(config: Config) -> ErrorSettings:
+def _error_settings(config: Config, scrubber: Scrubber | None) -> ErrorSettings:
     return ErrorSettings(
+        scrubber=scrubber or Scrubber((), ()),
         project_root=config.project_root,
         in_app_include=config.in_app_include,
         in_app_exclude=config.in_app_exclude,
@@ -452,7 +462,11 @@ def configure(config: Config | None = None, **settings: Any) -> Monitoring:
     """
     monitoring = Monitoring(with_settings(config, settings))
     activate(monitoring)
-    configure_logging(monitoring.log_lines)
+    configure_logging(
+        monitoring.log_lines,
+        processors=monitoring.config.log_processors,
+        access_lines=monitoring.config.log_access_lines,
+    )
     return monitoring
 
 

@@ -21,6 +21,7 @@ UNMATCHED: Final = "(unmatched)"
 
 _LINES: Final = 50
 _LINE_BYTES: Final = 16 * 1024
+_HELD_BYTES: Final = 20 * 1024
 
 
 class Block:
@@ -143,6 +144,20 @@ class RequestRecord(Observation):
 
     else:
         __init__ = object.__init__  # nothing to do, at the cost of nothing
+
+    held: list[tuple[int, str, bytes]] | None = None
+    """Lines that were left out, by level number and logger, to be written if the request fails."""
+    held_bytes: int = 0
+
+    def hold_line(self, number: int, logger: str, line: bytes) -> None:
+        """Hold a line back, at most 20 kB of them: past that the oldest go."""
+        if self.held is None:
+            self.held = []
+        self.held.append((number, logger, line))
+        self.held_bytes += len(line)
+        self.noted = True
+        while self.held_bytes > _HELD_BYTES and len(self.held) > 1:
+            self.held_bytes -= len(self.held.pop(0)[2])
 
     def keep_line(self, line: bytes) -> None:
         """Keep a log line with the request: the first 50, and none of over 16 KiB."""

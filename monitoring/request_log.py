@@ -5,12 +5,13 @@ Errors get a line of their own, with the stack.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import orjson
 
-from .logs.lines import LEVELS, LogLines
+from .logs.levels import LEVELS
+from .logs.lines import LogLines
 from .observation import UNMATCHED, Kind, Observation, RequestRecord
 from .recorder import Fold
 from .utils.plain import clip
@@ -26,6 +27,8 @@ _LEVEL_OF: Final[Mapping[str, str]] = {
     "aborted": "info",
     "cancelled": "info",
 }
+_LOGGER: Final = "monitoring.request"
+_OF_SAMPLE: Final = frozenset(outcome for outcome, level in _LEVEL_OF.items() if level == "info")
 _URGENT: Final = frozenset(outcome for outcome, level in _LEVEL_OF.items() if level == "error")
 _PATH_LIMIT: Final = 256
 _USUAL_REST: Final = (
@@ -41,10 +44,10 @@ class RequestLog:
         self._lines = lines
         self._writer = lines.writer
         self._service = _quoted(lines.service)
-        self._written = {outcome: level for outcome, level in _LEVEL_OF.items() if LEVELS[level] >= lines.level}
         self._second = (0.0, "")
         self._heads: dict[tuple[str, int, str], str] = {}
         self._routes: dict[str, str] = {}
+        lines.levels.on_change.append(self._heads.clear)
 
     def folds(self) -> Mapping[Kind, Fold]:
         """Return which kinds of observation become lines."""
@@ -55,9 +58,13 @@ class RequestLog:
 
         What is kept for a route is short: it has left the processor's caches when the route's next request comes.
         """
+        if self._lines.sample_rate < 1 and record.outcome in _OF_SAMPLE and not self._lines.is_sampled(record):
+            return
         rest = self._unusual_rest(record) if record.noted or record.called else _USUAL_REST
         kind = (record.method, record.status, record.outcome)
-        head = self._heads.get(kind) or self._head(kind)
+        head = self._heads.get(kind)
+        if head is None:
+            head = self._head(kind)
         if not head:
             return
         route = self._routes.get(record.route) or self._quoted_route(record.route)
@@ -72,23 +79,30 @@ class RequestLog:
             f'"request_id":"{record.request_id}","trace_id":"{record.trace_id}","span_id":"{record.span_id}",'
             f'"duration_ms":{duration // 1000}.{THOUSANDTHS[duration % 1000]},"bytes":{record.bytes_sent},{rest}}}\n'
         ).encode()
-        self._writer.write_of_request(line, record.outcome in _URGENT, ended)
+        if self._lines.is_plain:
+            self._writer.write_of_request(line, record.outcome in _URGENT, ended)
+        else:
+            self._writer.start_queue()
+            self._lines.send(LEVELS[_LEVEL_OF[record.outcome]], _LOGGER, line)
 
     def _unusual_rest(self, record: RequestRecord) -> str:
-        if record.exception is not None and "server_error" in self._written:
+        if record.held is not None and record.outcome in _URGENT:
+            self._lines.release(record)
+        if record.exception is not None:
             place = {"method": record.method, "route": record.route}
             self._lines.emit("error", "monitoring.error", "unhandled exception", place, record.exception)
-        return _rest(record)
+        return _rest(record, self._lines.clean)
 
     def _head(self, kind: tuple[str, int, str]) -> str:
         """Return what the lines of a kind begin with, "" when they are below the level that is written."""
         method, status, outcome = kind
-        if outcome not in self._written:
-            return ""
         if len(self._heads) >= _TEXTS_REMEMBERED:
             self._heads.clear()
+        if LEVELS[_LEVEL_OF[outcome]] < self._lines.levels.of(_LOGGER):
+            self._heads[kind] = ""
+            return ""
         head = self._heads[kind] = (
-            f'"level":"{_LEVEL_OF[outcome]}","logger":"monitoring.request","event":"request","service":{self._service},'
+            f'"level":"{_LEVEL_OF[outcome]}","logger":"{_LOGGER}","event":"request","service":{self._service},'
             f'"method":"{method}","status":{status},"outcome":"{outcome}"'
         )
         return head
@@ -105,12 +119,12 @@ class RequestLog:
             "outcome": observation.outcome,
             "duration_ms": round(observation.duration_seconds * 1000, 3),
         }
-        level = self._written.get(observation.outcome)
-        if level is not None:
-            self._lines.emit(level, "monitoring.request", observation.kind, fields, observation.exception)
+        level = _LEVEL_OF[observation.outcome]
+        if LEVELS[level] >= self._lines.levels.of(_LOGGER):
+            self._lines.emit(level, _LOGGER, observation.kind, fields, observation.exception)
 
 
-def _rest(record: RequestRecord) -> str:
+def _rest(record: RequestRecord, clean: Callable[[str], str]) -> str:
     """Return what a line ends with: the sums of calls, and what most requests do not have."""
     rest = _calls(record) if record.called else _USUAL_REST
     if record.streamed:
@@ -126,7 +140,7 @@ def _rest(record: RequestRecord) -> str:
     if record.error_group:
         rest += f',"error_group":{_quoted(record.error_group)}'
     if record.route == UNMATCHED:
-        rest += f',"path":{_quoted(record.path[:_PATH_LIMIT])}'
+        rest += f',"path":{_quoted(clean(record.path[:_PATH_LIMIT]))}'
     return rest
 
 

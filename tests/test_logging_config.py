@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 import monitoring
 from monitoring import bind, configure, get_logger
 from monitoring.context import current_record
-from monitoring.logging_config import StdlibBridge
+from monitoring.logs.stdlib import StdlibBridge
 from monitoring.logs.rendering import encode
 from monitoring.observation import RequestRecord
 

@@ -27,12 +27,13 @@ _Clean = Callable[[str], str]
 _NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
-def describe(error: BaseException, *, with_frames: bool = True) -> list[dict[str, Any]]:
+def describe(error: BaseException, *, with_frames: bool = True, clean: _Clean = str) -> list[dict[str, Any]]:
     """Return the exception and its causes, outermost first: type, message, notes, frames and the members of a group.
 
-    Frames carry file, line and function, no source and no locals. A cycle or a long chain ends early.
+    Frames carry file, line and function, no source and no locals. A cycle or a long chain ends early. ``clean`` scrubs
+    a text.
     """
-    return _Description(_lines_of if with_frames else None).of(error, frozenset())
+    return _Description(_lines_of if with_frames else None, clean).of(error, frozenset())
 
 
 class Describer:

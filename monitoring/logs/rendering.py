@@ -13,7 +13,8 @@ import orjson
 from ..context import bound_fields, current_record
 from ..observation import RequestRecord
 from ..utils.exceptions import describe
-from ..utils.plain import safe_repr, to_plain
+from ..utils.plain import safe_repr, safe_str, to_plain
+from ..utils.redaction import Scrubber
 from ..utils.time import utc_now
 
 RESERVED: Final = frozenset(
@@ -26,32 +27,77 @@ LOGGED: Final = "__monitoring_logged__"
 only.
 """
 
+_EVENTS_REMEMBERED: Final = 2_000
+"""Events that are known to hold nothing to scrub: most are constants of the app."""
+_EVENT_LENGTH: Final = 200
+
 _OPTIONS: Final = orjson.OPT_APPEND_NEWLINE | orjson.OPT_NON_STR_KEYS | orjson.OPT_UTC_Z
 
 
-def render(
-    service: str,
-    level: str,
-    logger: str,
-    event: object,
-    fields: Mapping[str, Any],
-    exception: BaseException | None = None,
-) -> bytes:
-    """Return one line of JSON with the context of the running request, or of the request in which ``exception``
-    happened.
+class Renderer:
+    """Renders the lines of one service. Thread-safe.
+
+    ``scrubber`` takes secrets out of events, fields and exceptions; None leaves everything as it is.
     """
-    line: dict[str, Any] = {"timestamp": utc_now(), "level": level, "logger": logger, "event": event}
-    record = request_of(exception)
-    if record is not None:
-        add_request(line, record)
-    line["service"] = service
-    for given in (bound_fields(), fields):
-        for key, value in given.items():
+
+    def __init__(self, service: str, scrubber: Scrubber | None = None) -> None:
+        self.service = service
+        self._scrubber = scrubber
+        self._clean_events: set[str] = set()
+
+    def render(
+        self,
+        level: str,
+        logger: str,
+        event: object,
+        fields: Mapping[str, Any],
+        exception: BaseException | None = None,
+        request: RequestRecord | None = None,
+    ) -> bytes:
+        """Return one line of JSON with the context of ``request``."""
+        scrubber = self._scrubber
+        if scrubber is not None:
+            if event.__class__ is not str or event not in self._clean_events:
+                event = self._scrubbed(scrubber, event)
+            if fields:
+                fields = scrubber.scrub(dict(fields))
+        line: dict[str, Any] = {"timestamp": utc_now(), "level": level, "logger": logger, "event": event}
+        if request is not None:
+            add_request(line, request)
+        line["service"] = self.service
+        bound = bound_fields()
+        if bound:
+            _add_fields(line, bound if scrubber is None else scrubber.scrub(dict(bound)))
+        if fields:
+            _add_fields(line, fields)
+        if exception is not None:
+            with_frames = getattr(exception, LOGGED, None) is None
+            clean = safe_str if scrubber is None else scrubber.scrub_text
+            line["exception"] = describe(exception, with_frames=with_frames, clean=clean)
+            _remember_logged(exception)
+        return encode(line)
+
+    def clean(self, text: str) -> str:
+        """Return a text without what must not be written."""
+        return text if self._scrubber is None else self._scrubber.scrub_text(text)
+
+    def _scrubbed(self, scrubber: Scrubber, event: object) -> object:
+        if not isinstance(event, str):
+            return scrubber.scrub(event)
+        scrubbed = scrubber.scrub_text(event)
+        if scrubbed == event and len(event) <= _EVENT_LENGTH:
+            if len(self._clean_events) >= _EVENTS_REMEMBERED:
+                self._clean_events.clear()
+            self._clean_events.add(event)
+        return scrubbed
+
+
+def _add_fields(line: dict[str, Any], fields: Mapping[str, Any]) -> None:
+    if RESERVED.isdisjoint(fields):
+        line.update(fields)
+    else:
+        for key, value in fields.items():
             line[f"field_{key}" if key in RESERVED else key] = value
-    if exception is not None:
-        line["exception"] = describe(exception, with_frames=getattr(exception, LOGGED, None) is None)
-        _remember_logged(exception)
-    return encode(line)
 
 
 def request_of(exception: BaseException | None) -> RequestRecord | None:
@@ -83,9 +129,14 @@ def _remember_logged(exception: BaseException) -> None:
         pass
 
 
+def bare_line(level: str, logger: str, error: Exception) -> bytes:
+    """Return the line that stands for one that could not be rendered."""
+    line = {"timestamp": utc_now(), "level": level, "logger": safe_str(logger, 200)}
+    return orjson.dumps({**line, "event": "(not encodable)", "log_error": type(error).__name__}, option=_OPTIONS)
+
+
 def _encode_degraded(line: dict[str, Any], error: Exception) -> bytes:
     try:
         return orjson.dumps({**to_plain(line), "log_error": safe_repr(error, 200)}, option=_OPTIONS)
     except Exception as still:
-        known = {key: str(line.get(key, "")) for key in ("timestamp", "level", "logger")}
-        return orjson.dumps({**known, "event": "(not encodable)", "log_error": type(still).__name__}, option=_OPTIONS)
+        return bare_line(str(line.get("level", "")), str(line.get("logger", "")), still)

@@ -41,6 +41,8 @@ _ERROR_PAUSE_SECONDS: Final = 0.5
 _HAND_OVER_SECONDS: Final = 0.001
 """Longest pause of a hand-over. A block in the page cache takes a tenth of it; a stalled disk costs no more."""
 
+_TICK_SECONDS: Final = 0.9
+
 OnDropped = Callable[[str, int], None]
 
 
@@ -60,6 +62,8 @@ class LogWriter:
         self._block_bytes = min(_BLOCK, queue_bytes)
         self._flush_seconds = flush_seconds
         self._on_dropped = on_dropped
+        self.on_tick: Callable[[], None] = lambda: None
+        """Called in the thread about once a second, for what is due beside the lines."""
         self._fd: int | None = None
         self._complained = False
         self.queues = False
@@ -138,7 +142,7 @@ class LogWriter:
         self._waiting = 0
         """Bytes in the blocks that are full."""
         self._is_full = False
-        self._due = self._errors_due = 0.0
+        self._due = self._errors_due = self._tick_due = 0.0
         self._thread = None
         self.queues = self._closed = False
         self._closing = threading.Lock()
@@ -154,7 +158,8 @@ class LogWriter:
         self._close_block()
         self._done.acquire(blocking=False)
         _release(self._wake)
-        self._done.acquire(timeout=_HAND_OVER_SECONDS)
+        if not self._lock.locked():  # a thread that is still writing has stalled: nobody waits for it
+            self._done.acquire(timeout=_HAND_OVER_SECONDS)
 
     def _run(self) -> None:
         while self.queues:
@@ -163,6 +168,17 @@ class LogWriter:
             if self._blocks or self._block.tell():
                 self.flush()
             _release(self._done)
+            self._tick()
+
+    def _tick(self) -> None:
+        moment = perf_counter()
+        if moment < self._tick_due:
+            return
+        self._tick_due = moment + _TICK_SECONDS
+        try:
+            self.on_tick()
+        except Exception as error:  # the thread must go on
+            sys.stderr.write(f"monitoring failed beside its log lines: {error!r}\n")
 
     def _close_block(self, patience: float = 0.0) -> None:
         """Put the block in line to be written, and begin another; one thread at a time, so that they keep their

@@ -1,0 +1,159 @@
+"""Levels: the least that is written, by logger, changeable for a while in all workers of a host."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final, Literal, NamedTuple
+
+Level = Literal["debug", "info", "warning", "error", "critical"]
+
+LEVELS: Final[Mapping[str, int]] = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
+
+_FILE: Final = "levels.json"
+_LOGGERS_REMEMBERED: Final = 4096
+_NONE: Final[Mapping[str, str]] = MappingProxyType({})
+
+
+class LevelError(ValueError):
+    """A level that does not exist; the message lists those that do."""
+
+
+class _Change(NamedTuple):
+    """A level set at run time, and the unix second at which it ends."""
+
+    level: str
+    until: float
+
+
+class Levels:
+    """The level of each logger: a change at run time, else the configured one of the longest matching name.
+
+    A change is a small file beside the metric cells, which every worker of the service looks at once a second; without
+    such a folder it holds in this process. Thread-safe under the GIL.
+    """
+
+    def __init__(
+        self,
+        level: str,
+        by_logger: Mapping[str, str] = _NONE,
+        *,
+        hold: bool = False,
+        folder: Callable[[], Path | None] = lambda: None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.gates: dict[str, int] = {}
+        """By logger, the level from which its calls do anything at all; ask ``gate`` for one that is missing."""
+        self.configured: Mapping[str, str] = {"": level, **by_logger}
+        self.changed: Mapping[str, _Change] = {}
+        self.on_change: list[Callable[[], None]] = []
+        """Called when a level is another than before, in whatever thread has noticed."""
+        self._hold = hold
+        self._folder = folder
+        self._clock = clock
+        self._seen = 0
+        self._numbers: dict[str, int] = {}
+
+    def of(self, logger: str) -> int:
+        """Return the number of the level from which a logger's lines are written."""
+        number = self._numbers.get(logger)
+        if number is None:
+            if len(self._numbers) >= _LOGGERS_REMEMBERED:
+                self._numbers.clear()
+            number = self._numbers[logger] = LEVELS[self.explain(logger)[0]]
+        return number
+
+    def gate(self, logger: str) -> int:
+        """Return the level from which a logger's calls do anything: its own, or the lowest when lines are held."""
+        if len(self.gates) >= _LOGGERS_REMEMBERED:
+            self.gates.clear()
+        gate = self.gates[logger] = LEVELS["debug"] if self._hold else self.of(logger)
+        return gate
+
+    def explain(self, logger: str) -> tuple[str, str]:
+        """Return a logger's level and where that comes from."""
+        name = logger
+        while True:
+            if (change := self.changed.get(name)) is not None:
+                return change.level, f"set at run time for {name or 'all loggers'}, {self._left(change)} s left"
+            if name in self.configured:
+                return self.configured[name], f"configured for {name}" if name else "log_level"
+            name = name.rpartition(".")[0]
+
+    def set(self, level: str | None, logger: str = "", *, seconds: float = 900.0) -> None:
+        """Change the level of a logger and those below it ("" for all) in all workers; None takes a change back.
+
+        They follow within a second or two. Raise LevelError for a level that does not exist.
+        """
+        if level is not None and level not in LEVELS:
+            raise LevelError(f"level must be one of {', '.join(LEVELS)}, or None, got {level!r}.")
+        now = self._clock()
+        changes = {name: change for name, change in self._read().items() if change.until > now and name != logger}
+        if level is not None:
+            changes[logger] = _Change(level, now + seconds)
+        self._write(changes)
+        self._apply(changes)
+
+    def look(self) -> bool:
+        """Follow what was changed in any worker, and what has run out. Return whether a level is another now."""
+        now = self._clock()
+        changes = self._read() if self._file_changed() else self.changed
+        valid = {name: change for name, change in changes.items() if change.until > now}
+        if valid == self.changed:
+            return False
+        self._apply(valid)
+        return True
+
+    def _apply(self, changes: Mapping[str, _Change]) -> None:
+        self.changed = changes
+        self._numbers.clear()
+        self.gates.clear()
+        for tell in self.on_change:
+            tell()
+
+    def _left(self, change: _Change) -> int:
+        return max(0, round(change.until - self._clock()))
+
+    def _path(self) -> Path | None:
+        folder = self._folder()
+        return folder / _FILE if folder is not None else None
+
+    def _file_changed(self) -> bool:
+        path = self._path()
+        try:
+            seen = os.stat(path).st_mtime_ns if path is not None else 0
+        except OSError:
+            seen = 0
+        if seen == self._seen:
+            return False
+        self._seen = seen
+        return True
+
+    def _read(self) -> Mapping[str, _Change]:
+        path = self._path()
+        if path is None:
+            return self.changed
+        try:
+            found = json.loads(path.read_text())
+            return {
+                str(name): _Change(level, float(until)) for name, (level, until) in found.items() if level in LEVELS
+            }
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError, TypeError, AttributeError):
+            return self.changed
+
+    def _write(self, changes: Mapping[str, _Change]) -> None:
+        path = self._path()
+        if path is None:
+            return
+        temporary = path.with_name(f"{_FILE}.{os.getpid()}")
+        try:
+            temporary.write_text(json.dumps(changes))
+            temporary.replace(path)
+        except OSError:
+            temporary.unlink(missing_ok=True)

@@ -1,0 +1,48 @@
+"""What the main destination shows of a line: the line itself, with other names, or a form for people."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from .lines import Shape
+from .rendering import encode
+
+
+def shape_of(destination: str, form: str, names: Mapping[str, str], fields: Mapping[str, Any]) -> Shape | None:
+    """Return what turns lines into what ``destination`` shows; None where they go there as they are."""
+    if form == "pretty" or (form == "auto" and _is_terminal(destination)):
+        return _pretty
+    if names or fields:
+        return _Renamed(names, fields)
+    return None
+
+
+class _Renamed:
+    """Gives keys other names, and adds fields that are the same on each line."""
+
+    def __init__(self, names: Mapping[str, str], fields: Mapping[str, Any]) -> None:
+        self._names = dict(names)
+        self._fields = dict(fields)
+
+    def __call__(self, line: bytes) -> bytes:
+        names = self._names
+        found = orjson.loads(line)
+        return encode({**{names.get(key, key): value for key, value in found.items()}, **self._fields})
+
+
+def _pretty(line: bytes) -> bytes:
+    from .pretty import pretty
+
+    return (pretty(orjson.loads(line), colours=True) + "\n").encode("utf-8", "replace")
+
+
+def _is_terminal(destination: str) -> bool:
+    stream = {"stdout": sys.stdout, "stderr": sys.stderr}.get(destination)
+    try:
+        return stream is not None and stream.isatty()
+    except (AttributeError, ValueError):  # closed, or none at all
+        return False

@@ -1,0 +1,186 @@
+"""The standard library's loggers, the servers' among them: their records become the same lines as all others."""
+
+from __future__ import annotations
+
+import logging
+import logging.config
+import re
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from .lines import LogLines
+from .structlog_bridge import filled, level_name
+
+_SERVER_LOGGERS: Final = (
+    *("uvicorn", "uvicorn.error", "uvicorn.asgi", "gunicorn", "gunicorn.error", "hypercorn", "hypercorn.error"),
+    *("_granian", "granian", "celery", "celery.task", "celery.redirected"),
+)
+_ACCESS_LOGGERS: Final = ("uvicorn.access", "gunicorn.access", "hypercorn.access", "granian.access")
+_TALKATIVE_LOGGERS: Final = ("httpx", "httpx2", "httpcore", "httpcore2")
+_NOT_FIELDS: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
+_ACCESS_TEXT: Final = re.compile(
+    r'(?P<client>\S+) - (?:.*?)"(?P<method>[A-Z]+) (?P<path>\S+)(?: HTTP/(?P<http_version>[\d.]+))?" (?P<status>\d{3})'
+)
+
+
+class StdlibBridge(logging.Handler):
+    """Turns stdlib records into lines. Never raises, and never logs from within itself."""
+
+    def __init__(self, lines: LogLines) -> None:
+        super().__init__()
+        self._lines = lines
+        self._busy = threading.local()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record; one logged while another is being written in this thread is left to stderr."""
+        if getattr(self._busy, "emitting", False):
+            return self.handleError(record)
+        self._busy.emitting = True
+        try:
+            event, fields = _event_and_fields(record)
+            error = record.exc_info[1] if record.exc_info else None
+            self._lines.emit(level_name(record.levelno), record.name, event, fields, error)
+        except Exception:
+            self.handleError(record)
+        finally:
+            self._busy.emitting = False
+
+
+def configure(lines: LogLines, *, access_lines: bool = False) -> None:
+    """Route the root logger, the servers' loggers and warnings to these lines, and keep it so.
+
+    Without ``access_lines`` the servers' access logs are silent: a canonical line tells each request.
+    """
+    restore()
+    keep = _Keeper(lines, access_lines)
+    keep()
+    lines.levels.on_change.append(keep)
+    lines.on_tick = keep
+    logging.config.dictConfigClass = _keeping(keep)
+    logging.captureWarnings(True)
+
+
+def restore() -> None:
+    """Take the pack out of the stdlib's loggers."""
+    root = logging.getLogger()
+    for handler in [handler for handler in root.handlers if isinstance(handler, StdlibBridge)]:
+        root.removeHandler(handler)
+    logging.config.dictConfigClass = logging.config.DictConfigurator
+    logging.captureWarnings(False)
+
+
+class _Keeper:
+    """Brings the stdlib's loggers into the state that our lines need, at first and whenever something changed it.
+
+    A later ``dictConfig`` and a server that starts after ``configure`` set their own handlers.
+    """
+
+    def __init__(self, lines: LogLines, access_lines: bool) -> None:
+        self._bridge = StdlibBridge(lines)
+        self._levels = lines.levels
+        self._access_lines = access_lines
+        self._changed: dict[str, int] = {}
+
+    def __call__(self) -> None:
+        root = logging.getLogger()
+        for handler in list(root.handlers):
+            if handler is not self._bridge and (isinstance(handler, StdlibBridge) or _writes_to_a_console(handler)):
+                root.removeHandler(handler)
+        if self._bridge not in root.handlers:
+            root.addHandler(self._bridge)
+        for name in _SERVER_LOGGERS:
+            _set_handlers(name, propagates=True)
+        for name in _ACCESS_LOGGERS:
+            _set_handlers(name, propagates=self._access_lines)
+        self._set_levels(root)
+
+    def _set_levels(self, root: logging.Logger) -> None:
+        _set_level(root, self._levels.gate(""))
+        for name in _TALKATIVE_LOGGERS:  # a line per outgoing call, unless the app asks for it
+            if (logger := logging.getLogger(name)).level == logging.NOTSET:
+                logger.setLevel(logging.WARNING)
+        wanted = {name for name in (*self._levels.configured, *self._levels.changed) if name}
+        for name in wanted:
+            logger = logging.getLogger(name)
+            self._changed.setdefault(name, logger.level)
+            _set_level(logger, self._levels.gate(name))
+        for name in self._changed.keys() - wanted:
+            logging.getLogger(name).setLevel(self._changed.pop(name))
+
+
+def _keeping(keep: Callable[[], None]) -> type[logging.config.DictConfigurator]:
+    """Return the class that ``dictConfig`` uses: it configures, and then our lines are wired again."""
+
+    class KeepingConfigurator(logging.config.DictConfigurator):
+        def configure(self) -> None:
+            super().configure()
+            keep()
+
+    return KeepingConfigurator
+
+
+def _set_handlers(name: str, *, propagates: bool) -> None:
+    logger = logging.getLogger(name)
+    if logger.handlers:
+        logger.handlers.clear()
+    logger.propagate = propagates
+
+
+def _set_level(logger: logging.Logger, level: int) -> None:
+    if logger.level != level:
+        logger.setLevel(level)
+
+
+def _writes_to_a_console(handler: logging.Handler) -> bool:
+    return type(handler) is logging.StreamHandler and handler.stream in (sys.stdout, sys.stderr)
+
+
+def _event_and_fields(record: logging.LogRecord) -> tuple[str, Mapping[str, Any]]:
+    if record.name in _ACCESS_LOGGERS and (access := _access_fields(record)):
+        return "access", access
+    attributes = vars(record)
+    fields = {key: attributes[key] for key in attributes.keys() - _NOT_FIELDS}
+    if record.stack_info:
+        fields["stack"] = record.stack_info
+    if isinstance(record.msg, Mapping) and not record.args:
+        message = {str(key): value for key, value in record.msg.items()}
+        return str(message.pop("event", message.pop("message", ""))), {**message, **fields}
+    return (filled(record.msg, record.args) if record.args else str(record.msg)).rstrip("\n"), fields
+
+
+def _access_fields(record: logging.LogRecord) -> Mapping[str, Any]:
+    """Return the fields of a server's access record, none where its form is not known.
+
+    uvicorn keeps them as a tuple of arguments, gunicorn and hypercorn as a mapping of atoms, others as text.
+    """
+    arguments = record.args
+    if isinstance(arguments, tuple) and len(arguments) == 5:
+        client, method, path, version, status = arguments
+        return {"client": client, "method": method, "path": path, "http_version": version, "status": status}
+    if isinstance(arguments, Mapping) and "s" in arguments:
+        request = str(arguments.get("r", "")).split(" ")
+        return {
+            "client": arguments.get("h"),
+            "method": arguments.get("m") or request[0],
+            "path": arguments.get("U") or (request[1] if len(request) > 1 else ""),
+            "status": _number(arguments["s"]),
+            "duration_ms": _milliseconds(arguments),
+        }
+    match = _ACCESS_TEXT.search(record.getMessage())
+    return {**match.groupdict(), "status": int(match["status"])} if match else {}
+
+
+def _number(value: Any) -> Any:
+    try:
+        return int(value)
+    except (TypeError, ValueError):
+        return value
+
+
+def _milliseconds(atoms: Mapping[str, Any]) -> float | None:
+    try:
+        return int(atoms["D"]) / 1000
+    except (KeyError, TypeError, ValueError):
+        return None
