@@ -81,6 +81,10 @@ class Config:
     """Lines of one logger, level and event in ten seconds at most; the others are counted in one line. 0: no bound."""
     log_access_lines: bool = False
     """Write the servers' own access lines, too, as fields; the canonical line of each request tells the same."""
+    log_record_fields: tuple[str, ...] = ()
+    """Standard attributes of stdlib records that become fields, such as ``lineno`` and ``threadName``."""
+    log_leave_out: tuple[str, ...] = ()
+    """Fields of stdlib records that do not come out."""
     log_processors: tuple[Any, ...] = ()
     """Processors of structlog that see the events of structlog loggers before they are lines."""
     log_rename: Mapping[str, str] = field(default_factory=dict)

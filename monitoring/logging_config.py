@@ -6,9 +6,9 @@ parts are in ``monitoring.logs``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .config import Config
 from .logs.levels import Levels
@@ -54,16 +54,18 @@ def make_lines(
     return lines
 
 
-def configure_logging(lines: LogLines, *, processors: Sequence[Any] = (), access_lines: bool = False) -> None:
+def configure_logging(lines: LogLines, config: Config | None = None) -> None:
     """Route structlog, the stdlib's root logger, the servers' loggers and warnings to these lines.
 
-    ``processors`` are structlog's, and see the events of structlog loggers first. A later ``dictConfig`` keeps the
-    lines. Without ``access_lines`` the servers' access logs are silent: a canonical line tells each request.
+    A later ``dictConfig`` keeps them. Of ``config`` the settings count that say which records become lines.
     """
     from .logs import stdlib, structlog_bridge
 
-    structlog_bridge.configure(lines, processors)
-    stdlib.configure(lines, access_lines=access_lines)
+    config = config or Config()
+    structlog_bridge.configure(lines, config.log_processors)
+    stdlib.configure(
+        lines, access_lines=config.log_access_lines, shown=config.log_record_fields, hidden=config.log_leave_out
+    )
 
 
 def restore_logging() -> None:

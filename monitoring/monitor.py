@@ -38,6 +38,7 @@ from .outbox import Outbox
 from .recorder import NullRecorder, OnFailure, Recorder, Sink
 from .request_log import RequestLog
 from .spans import Span
+from .termination import FlushAtSigterm
 from .utils.redaction import DEFAULT, Scrubber
 
 if TYPE_CHECKING:
@@ -263,6 +264,19 @@ class Monitoring:
         if self.config.store is not None:
             self.background.flush()
 
+    def set_log_level(self, level: str | None, logger: str = "", *, seconds: float = 900.0) -> None:
+        """Change the level of a logger and those below it ("" for all) for a while, in all workers of this host.
+
+        None takes a change back. They follow within a second or two. Raise ValueError for an unknown level.
+        """
+        self.log_lines.levels.set(level, logger, seconds=seconds)
+
+    def explain_log(self, logger: str = "", level: str = "info") -> list[str]:
+        """Return, as sentences, where a line of this logger and level would go, and why."""
+        from .logs.explain import explain
+
+        return explain(self.log_lines, logger, level)
+
     def close(self) -> None:
         """Write what waits and hand this process's counts over to the living. What is observed later starts anew."""
         self._before_end()
@@ -462,11 +476,8 @@ def configure(config: Config | None = None, **settings: Any) -> Monitoring:
     """
     monitoring = Monitoring(with_settings(config, settings))
     activate(monitoring)
-    configure_logging(
-        monitoring.log_lines,
-        processors=monitoring.config.log_processors,
-        access_lines=monitoring.config.log_access_lines,
-    )
+    configure_logging(monitoring.log_lines, monitoring.config)
+    _at_sigterm.install()
     return monitoring
 
 
@@ -487,9 +498,11 @@ def shutdown() -> None:
     former.close()
     if former is not _inactive:
         restore_logging()
+    _at_sigterm.remove()
 
 
 _made: weakref.WeakSet[Monitoring] = weakref.WeakSet()
+_at_sigterm = FlushAtSigterm(lambda: _current.close())
 
 
 def _close_at_exit() -> None:

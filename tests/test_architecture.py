@@ -20,7 +20,7 @@ LAYERS = [
     {"observation"},
     {"context"},
     {"calls"},
-    {"recorder", "cells", "daemon_pool"},
+    {"recorder", "cells", "daemon_pool", "termination"},
     {"families"},
     {"store"},
     {"outbox"},

@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 import monitoring
 from monitoring import bind, configure, get_logger
 from monitoring.context import current_record
-from monitoring.logs.stdlib import StdlibBridge
 from monitoring.logs.rendering import encode
+from monitoring.logs.stdlib import StdlibBridge
 from monitoring.observation import RequestRecord
 
 Read = Callable[[], list[dict[str, Any]]]

@@ -7,9 +7,10 @@ import logging.config
 import re
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
+from .levels import Levels
 from .lines import LogLines
 from .structlog_bridge import filled, level_name
 
@@ -19,7 +20,10 @@ _SERVER_LOGGERS: Final = (
 )
 _ACCESS_LOGGERS: Final = ("uvicorn.access", "gunicorn.access", "hypercorn.access", "granian.access")
 _TALKATIVE_LOGGERS: Final = ("httpx", "httpx2", "httpcore", "httpcore2")
-_NOT_FIELDS: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
+STANDARD_ATTRIBUTES: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+"""What every record has; the rest are the caller's fields."""
+_COLOURED: Final = frozenset({"color_message"})
+"""uvicorn's second form of its message."""
 _ACCESS_TEXT: Final = re.compile(
     r'(?P<client>\S+) - (?:.*?)"(?P<method>[A-Z]+) (?P<path>\S+)(?: HTTP/(?P<http_version>[\d.]+))?" (?P<status>\d{3})'
 )
@@ -28,9 +32,11 @@ _ACCESS_TEXT: Final = re.compile(
 class StdlibBridge(logging.Handler):
     """Turns stdlib records into lines. Never raises, and never logs from within itself."""
 
-    def __init__(self, lines: LogLines) -> None:
+    def __init__(self, lines: LogLines, shown: Iterable[str] = (), hidden: Iterable[str] = ()) -> None:
         super().__init__()
         self._lines = lines
+        self._shown = frozenset(shown)
+        self._hidden = frozenset(hidden) | _COLOURED
         self._busy = threading.local()
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -39,7 +45,7 @@ class StdlibBridge(logging.Handler):
             return self.handleError(record)
         self._busy.emitting = True
         try:
-            event, fields = _event_and_fields(record)
+            event, fields = event_and_fields(record, self._shown, self._hidden)
             error = record.exc_info[1] if record.exc_info else None
             self._lines.emit(level_name(record.levelno), record.name, event, fields, error)
         except Exception:
@@ -48,13 +54,16 @@ class StdlibBridge(logging.Handler):
             self._busy.emitting = False
 
 
-def configure(lines: LogLines, *, access_lines: bool = False) -> None:
+def configure(
+    lines: LogLines, *, access_lines: bool = False, shown: Iterable[str] = (), hidden: Iterable[str] = ()
+) -> None:
     """Route the root logger, the servers' loggers and warnings to these lines, and keep it so.
 
-    Without ``access_lines`` the servers' access logs are silent: a canonical line tells each request.
+    Without ``access_lines`` the servers' access logs are silent: a canonical line tells each request. ``shown`` are
+    standard attributes of records that become fields, ``hidden`` names that do not.
     """
     restore()
-    keep = _Keeper(lines, access_lines)
+    keep = _Keeper(StdlibBridge(lines, shown, hidden), lines.levels, access_lines)
     keep()
     lines.levels.on_change.append(keep)
     lines.on_tick = keep
@@ -77,9 +86,9 @@ class _Keeper:
     A later ``dictConfig`` and a server that starts after ``configure`` set their own handlers.
     """
 
-    def __init__(self, lines: LogLines, access_lines: bool) -> None:
-        self._bridge = StdlibBridge(lines)
-        self._levels = lines.levels
+    def __init__(self, bridge: StdlibBridge, levels: Levels, access_lines: bool) -> None:
+        self._bridge = bridge
+        self._levels = levels
         self._access_lines = access_lines
         self._changed: dict[str, int] = {}
 
@@ -137,11 +146,16 @@ def _writes_to_a_console(handler: logging.Handler) -> bool:
     return type(handler) is logging.StreamHandler and handler.stream in (sys.stdout, sys.stderr)
 
 
-def _event_and_fields(record: logging.LogRecord) -> tuple[str, Mapping[str, Any]]:
+def event_and_fields(
+    record: logging.LogRecord, shown: frozenset[str], hidden: frozenset[str]
+) -> tuple[str, Mapping[str, Any]]:
+    """Return what a record says, and the fields it carries: the caller's but ``hidden``, and those of ``shown``."""
     if record.name in _ACCESS_LOGGERS and (access := _access_fields(record)):
         return "access", access
     attributes = vars(record)
-    fields = {key: attributes[key] for key in attributes.keys() - _NOT_FIELDS}
+    fields = {name: attributes[name] for name in attributes.keys() - STANDARD_ATTRIBUTES - hidden}
+    for name in shown & attributes.keys():
+        fields[name] = attributes[name]
     if record.stack_info:
         fields["stack"] = record.stack_info
     if isinstance(record.msg, Mapping) and not record.args:
