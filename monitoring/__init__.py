@@ -30,6 +30,7 @@ from .middleware.edge import ASGIApp
 from .monitor import F, Monitoring, configure, current, shutdown
 from .operations import Operation, feature_decorator
 from .spans import Span
+from .utils.logging_helpers import log_call, log_context, log_duration, log_request
 
 T = TypeVar("T")
 
@@ -66,6 +67,10 @@ __all__ = [
     "health_app",
     "histogram",
     "install",
+    "log_call",
+    "log_context",
+    "log_duration",
+    "log_request",
     "metrics_app",
     "observe",
     "operation",

@@ -39,7 +39,7 @@ OVERFLOW: Final = "v1:overflow"
 CAPTURED: Final = "__monitoring_error__"
 """Mark of an exception that was captured: in which request, and its group."""
 
-_FAILED: Final = frozenset({"server_error", "error_after_start", "background_error"})
+_FAILED: Final = frozenset({"server_error", "error_after_start", "background_error", "error"})
 _GROUPS_REMEMBERED: Final = 1_000
 _SAMPLING_SECONDS: Final = 3_600.0
 """After this time the first errors of a group are kept whole anew."""
@@ -183,6 +183,7 @@ class ErrorTracker:
             "request": self._fold_request,
             "background": self._fold_other,
             "websocket": self._fold_other,
+            "job": self._fold_request,
             "error": self._fold_report,
         }
 

@@ -70,6 +70,7 @@ class KeptRequests:
             "agent": self._add,
             "operation": self._add_operation,
             "websocket": self._forget_calls,
+            "job": self._end_job,
             "request": self._decide,
         }
 
@@ -148,9 +149,16 @@ class KeptRequests:
             record.calls = None  # they hold the record: as a cycle both would be the garbage collector's
 
     def _forget_calls(self, observation: Observation) -> None:
-        """Break the cycle of a websocket's record and its calls: nobody keeps them."""
+        """Break the cycle of a websocket's or job's record and its calls: nobody keeps them."""
         if observation.request is not None:
             observation.request.calls = None
+
+    def _end_job(self, job: RequestRecord) -> None:
+        """Begin to store, as a process without requests must, too. A job is not kept whole."""
+        if not self._started:
+            self._on_first()
+            self._started = True
+        self._forget_calls(job)
 
     def _keep(self, record: RequestRecord, reason: str) -> None:
         now = self._clock()

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from .agent_log import AgentLog
 from .analytics import Analytics
 from .background import Background
 from .call_metrics import CallMetrics
@@ -88,6 +89,7 @@ class Monitoring:
             CallMetrics(self.metrics),
             self.analytics,
             RequestLog(self.log_lines),
+            AgentLog(self.log_lines),
             self._kept,  # last: it keeps the lines, too
         ]
         self.recorder = Recorder([*own, *sinks], on_failure, count_failure=self.metrics.count_failure)

@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 Kind = Literal[
-    "request", "websocket", "background",
-    "span", "agent", "operation", "event", "error",
+    "request", "websocket", "background", "job",
+    "span", "agent", "agent_start", "operation", "event", "error",
     "db", "cache", "llm", "http",
 ]  # fmt: skip
-"""What happened: a request served, a websocket's life, work after a response; a piece of the user's code, an agent's
-step, a business operation, a usage event, an error reported by hand; a call to a database, cache, LLM or server.
+"""What happened: a request served, a websocket's life, work after a response, a job outside of requests; a piece of the
+user's code, an agent's run or step and its beginning, a business operation, a usage event, an error reported by hand; a
+call to a database, cache, LLM or server.
 """
 
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
@@ -24,16 +25,30 @@ _LINE_BYTES: Final = 16 * 1024
 _HELD_BYTES: Final = 20 * 1024
 
 
+class Run:
+    """One run of an agent, or of a step of it, and the sums of the LLM calls inside of it that have ended."""
+
+    __slots__ = ("id", "llm_calls", "llm_cost_usd", "llm_tokens")
+
+    def __init__(self, id: str) -> None:
+        self.id = id
+        self.llm_calls = 0
+        self.llm_tokens = 0
+        self.llm_cost_usd = 0.0
+
+
 class Block:
     """A piece of code that runs now under ``observe`` or ``agent``: what happens inside it is its child."""
 
-    __slots__ = ("agent", "name", "parent")
+    __slots__ = ("agent", "name", "parent", "run")
 
-    def __init__(self, name: str, parent: Block | None, agent: str) -> None:
+    def __init__(self, name: str, parent: Block | None, agent: str, run: Run | None = None) -> None:
         self.name = name
         self.parent = parent
         self.agent = agent
         """The nearest agent's name, this block's own among them; "" outside of any."""
+        self.run = run
+        """The run that the block is, if it is an agent's."""
 
 
 class Observation:
@@ -88,7 +103,7 @@ class RequestRecord(Observation):
     that every request reads are set by ``Edge.begin``: to set one and read it costs half of reading a default.
     """
 
-    kind = "request"
+    kind: Kind = "request"
 
     request_id: str
     trace_id: str
@@ -180,6 +195,12 @@ class RequestRecord(Observation):
 
     def __repr__(self) -> str:
         return f"<RequestRecord {getattr(self, 'request_id', '?')} {self.route or '?'} {self.status}>"
+
+
+class JobRecord(RequestRecord):
+    """The record of a job: code that is no request, and has the same context and sums as one."""
+
+    kind = "job"
 
 
 def outcome_of_status(status: int) -> str:

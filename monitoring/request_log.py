@@ -23,6 +23,7 @@ _LEVEL_OF: Final[Mapping[str, str]] = {
     "server_error": "error",
     "error_after_start": "error",
     "background_error": "error",
+    "error": "error",
     "client_disconnected": "info",
     "aborted": "info",
     "cancelled": "info",
@@ -38,7 +39,7 @@ _TEXTS_REMEMBERED: Final = 4096
 
 
 class RequestLog:
-    """The sink that writes requests, websockets and failed background work as lines."""
+    """The sink that writes requests, websockets, failed background work and jobs as lines."""
 
     def __init__(self, lines: LogLines) -> None:
         self._lines = lines
@@ -51,7 +52,12 @@ class RequestLog:
 
     def folds(self) -> Mapping[Kind, Fold]:
         """Return which kinds of observation become lines."""
-        return {"request": self._write_request, "websocket": self._write_other, "background": self._write_other}
+        return {
+            "request": self._write_request,
+            "websocket": self._write_other,
+            "background": self._write_other,
+            "job": self._write_job,
+        }
 
     def _write_request(self, record: RequestRecord) -> None:
         """Write the line, put together from parts that are made once, which costs half of encoding a dict.
@@ -122,6 +128,33 @@ class RequestLog:
         level = _LEVEL_OF[observation.outcome]
         if LEVELS[level] >= self._lines.levels.of(_LOGGER):
             self._lines.emit(level, _LOGGER, observation.kind, fields, observation.exception)
+
+    def _write_job(self, record: RequestRecord) -> None:
+        level = _LEVEL_OF[record.outcome]
+        if record.held is not None and record.outcome in _URGENT:
+            self._lines.release(record)
+        if LEVELS[level] >= self._lines.levels.of(_LOGGER):
+            self._lines.emit(level, _LOGGER, record.kind, _of_job(record), record.exception)
+
+
+def _of_job(record: RequestRecord) -> dict[str, object]:
+    told: dict[str, object] = {
+        "route": record.route,
+        "outcome": record.outcome,
+        "duration_ms": round(record.duration_seconds * 1000, 3),
+        "db_calls": record.db_calls,
+        "db_ms": round(record.db_seconds * 1000, 3),
+        "cache_hits": record.cache_hits,
+        "cache_misses": record.cache_misses,
+        "llm_calls": record.llm_calls,
+        "llm_tokens": record.llm_tokens,
+        "llm_cost_usd": round(record.llm_cost_usd, 9),
+        "client_request_id": record.client_request_id,
+        "parent_span_id": record.parent_span_id,
+        "error_type": type(record.exception).__name__ if record.exception is not None else "",
+        "error_group": record.error_group,
+    }
+    return {name: value for name, value in told.items() if value != ""}
 
 
 def _rest(record: RequestRecord, clean: Callable[[str], str]) -> str:

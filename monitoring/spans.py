@@ -11,8 +11,9 @@ from time import perf_counter
 from typing import Any, TypeVar
 
 from .context import current_block, current_record, reset
-from .observation import Block, Kind, Observation, outcome_of_exception
+from .observation import Block, Kind, Observation, Run, outcome_of_exception
 from .recorder import Recorder
+from .utils.ids import new_ids
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -39,11 +40,10 @@ class Span:
         self._token: Token[Block | None] | None = None
 
     def __enter__(self) -> None:
-        parent = current_block.get()
-        agent = self._name if self._kind == "agent" else parent.agent if parent is not None else ""
-        self._block = Block(self._name, parent, agent)
+        self._block = self._open()
         self._token = current_block.set(self._block)
         self._started = perf_counter()
+        self._report_start(self._block)
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
         if self._token is not None:
@@ -106,16 +106,31 @@ class Span:
     def _fresh(self) -> Span:
         return Span(self._recorder_of, self._name, self._attributes, self._kind)
 
+    def _open(self) -> Block:
+        parent = current_block.get()
+        if self._kind == "agent":
+            return Block(self._name, parent, self._name, Run(new_ids()[1]))
+        return Block(self._name, parent, parent.agent if parent is not None else "")
+
     @contextmanager
     def _timed(self) -> Generator[None, None, None]:
         started, error = perf_counter(), None
+        opened = self._open() if self._kind == "agent" else None
+        if opened is not None:
+            self._report_start(opened)
         try:
             yield
         except BaseException as raised:
             error = raised
             raise
         finally:
-            self._report(started, error, None)
+            self._report(started, error, opened)
+
+    def _report_start(self, opened: Block) -> None:
+        if opened.run is not None:
+            start = Observation("agent_start", self._name, "", 0.0, current_record.get(), None, self._attributes)
+            start.opened, start.block = opened, opened.parent
+            self._recorder_of().record(start)
 
     def _report(self, started: float, error: BaseException | None, opened: Block | None) -> None:
         observation = Observation(

@@ -357,9 +357,9 @@ def test_a_request_sums_up_its_calls(app: App) -> None:
 
 
 def test_its_lines_are_kept_with_it(app: App) -> None:
-    """Those that the app wrote in it; what its canonical line says is in the request itself."""
+    """Those that were written in it; what its canonical line says is in the request itself."""
     lines = app.kept("/tree").lines
-    assert [orjson.loads(line)["event"] for line in lines] == ["working"]
+    assert [orjson.loads(line)["event"] for line in lines] == ["working", "agent.start", "agent.end"]
     assert orjson.loads(lines[0])["step"] == 1
 
 

@@ -1,0 +1,388 @@
+"""Lines and context for the app's own code: ``log_call``, ``log_context``, ``log_duration`` and ``log_request``.
+
+Each decorates def, async def, generators and async generators, methods, ``functools.partial``, and stands above or
+below ``classmethod`` and ``staticmethod``. All but ``log_call`` are ``with`` and ``async with`` blocks, too. One object
+serves any number of blocks and calls at a time, in any tasks and threads. Between the steps of a generator its caller's
+code runs, and sees none of its context. Before ``configure`` nothing is written.
+
+Outcomes: ``ok``, ``error``, ``cancelled``, and for generators ``closed_early``. An exit with status 0 is ``ok``, one by
+Ctrl-C is ``cancelled``.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from contextvars import ContextVar, copy_context
+from dataclasses import dataclass
+from functools import partial
+from inspect import Parameter, signature
+from time import perf_counter
+from typing import Any, Final, Generic, NamedTuple, TypeVar, overload
+
+from monitoring.context import bind, current_record, reset
+from monitoring.logs.levels import LEVELS, Level
+from monitoring.logs.lines import LogLines
+from monitoring.middleware.edge import attach
+from monitoring.monitor import current
+from monitoring.observation import JobRecord, outcome_of_exception
+
+from .ids import clipped, is_request_id, new_ids_at
+from .plain import safe_str
+from .wrapping import Piece, decorated, plain_function
+
+F = TypeVar("F", bound=Callable[..., Any])
+P = TypeVar("P", bound=Piece)
+
+_OWN_FIELDS: Final = frozenset({"duration_ms", "outcome", "error_type", "exception"})
+"""Fields of a line that the caller does not set; one of the same name comes out as ``field_<name>``."""
+_NAME_LENGTH: Final = 200
+"""Characters kept of a job's name and user."""
+
+
+class _Block(Generic[P]):
+    """A ``with`` block, an ``async with`` block and a decorator in one object."""
+
+    def __init__(self, begin: Callable[[bool], P]) -> None:
+        self._begin = begin
+        self._open: list[P] = []
+
+    def __enter__(self) -> None:
+        piece = self._begin(False)
+        piece.__enter__()
+        self._open.append(piece)
+        _begun.set((*_begun.get(), piece))
+
+    def __exit__(self, *raised: Any) -> None:
+        self._ending().__exit__(*raised)
+
+    async def __aenter__(self) -> None:
+        self.__enter__()
+
+    async def __aexit__(self, *raised: Any) -> None:
+        self.__exit__(*raised)
+
+    def __call__(self, function: F) -> F:
+        """Return ``function`` with each of its calls such a block."""
+        return decorated(function, lambda _, __, in_steps: self._begin(in_steps), type(self).__name__)
+
+    def _ending(self) -> P:
+        """Return the block that began last in this context; a framework may end one in another context than it began
+        in, and then it is the last of all.
+        """
+        begun, still_open = _begun.get(), self._open
+        piece = next((piece for piece in reversed(begun) if piece in still_open), still_open[-1])
+        still_open.remove(piece)
+        _begun.set(tuple(other for other in begun if other is not piece))
+        return piece
+
+
+_begun: ContextVar[tuple[Any, ...]] = ContextVar("monitoring_begun", default=())
+"""The blocks that began in this context and have not ended in it."""
+
+
+class log_context(_Block["_Fields"]):  # noqa: N801  (reads as a verb, like ``bind``)
+    """Put fields on every log line of a block, or of each call of a function. Blocks nest, and the inner one's value
+    wins.
+    """
+
+    def __init__(self, **fields: Any) -> None:
+        super().__init__(lambda _: _Fields(**fields))
+
+
+class log_duration(_Block["_Timed"]):  # noqa: N801
+    """Write one line when a block, or each call of a function, has ended: ``event`` with the fields, ``duration_ms``,
+    ``outcome`` and ``error_type``.
+
+    With ``slow_seconds`` only if it took at least so long or failed. The line of a failure has the level error, and the
+    stack unless a line before has it. The logger is the module that the helper is used in. While its level is above
+    ``level`` nothing is written. Raise ValueError for a level or a time that does not exist.
+    """
+
+    def __init__(self, event: str, *, level: Level = "info", slow_seconds: float | None = None, **fields: Any) -> None:
+        logger = str(sys._getframe(1).f_globals.get("__name__", "app"))
+        shape = _Shape("log_duration", event, logger, level, slow_seconds)
+        own = _without_clash(fields)
+        super().__init__(lambda in_steps: _Timed(shape, shape.lines(), lambda: own, in_steps))
+
+
+class log_request(_Block["_Job"]):  # noqa: N801
+    """Make a block, or each call of a function, a job: what a request is in the middleware, for code outside of one,
+    such as a script, a consumer or a command.
+
+    Its lines carry a request ID and the fields; what wrapped clients do in it is summed up; at its end there is one
+    line, event ``job``, with ``route`` (the name), ``outcome``, ``duration_ms``, these sums and ``error_group``. A
+    failure reaches the error tracker once. A job is no request in the HTTP metrics.
+
+    ``request_id`` is one to go on with, such as that of a message; one that cannot be used is replaced, and kept as
+    ``client_request_id``. Without it a job inside of a request, or of another job, has that one's.
+    """
+
+    def __init__(self, name: str, *, user: object = None, request_id: str | None = None, **fields: Any) -> None:
+        super().__init__(lambda _: _Job(name, user, request_id, fields))
+
+
+@overload
+def log_call(function: F, /) -> F: ...
+
+
+@overload
+def log_call(
+    *,
+    level: Level = "info",
+    args: Iterable[str] = (),
+    slow_seconds: float | None = None,
+    entry: bool = False,
+    logger: str | None = None,
+    event: str | None = None,
+) -> Callable[[F], F]: ...
+
+
+def log_call(
+    function: Any = None,
+    *,
+    level: Level = "info",
+    args: Iterable[str] = (),
+    slow_seconds: float | None = None,
+    entry: bool = False,
+    logger: str | None = None,
+    event: str | None = None,
+) -> Any:
+    """Write one line when a call of the decorated function has ended: its qualified name, ``duration_ms``,
+    ``outcome`` and ``error_type``.
+
+    ``args`` are the names of the arguments that are on the line, as they are at the end; no other is looked at. With
+    ``slow_seconds`` there is a line only if the call took at least so long or failed. The line of a failure has the
+    level error, and the stack unless a line before has it. ``entry`` adds a line of level debug at the start, with the
+    outcome ``started``. A generator is timed from its first step to its end. ``logger`` is by default the function's
+    module; while its level is above ``level``, nothing of this happens.
+
+    Raise ValueError for a level, a time or an argument that does not exist, TypeError for what is no function.
+    """
+
+    def decorate(function: F) -> F:
+        plain = plain_function(function)
+        module = logger or getattr(plain, "__module__", None) or "app"
+        shape = _Shape("log_call", event or _name(plain), module, level, slow_seconds)
+        return decorated(function, _Call(shape, _pickers(function, args), entry).begin, "log_call")
+
+    return decorate if function is None else decorate(function)
+
+
+class _Fields(bind):
+    """Fields on every line of a piece of work."""
+
+    __slots__ = ()
+
+    def pause(self) -> None:
+        self.__exit__()
+
+    def resume(self) -> None:
+        self.__enter__()
+
+
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    """What all lines of one use of a helper have in common."""
+
+    helper: str
+    event: str
+    logger: str
+    level: Level
+    slow_seconds: float | None
+
+    def __post_init__(self) -> None:
+        if self.level not in LEVELS:
+            raise ValueError(f"level of {self.helper} must be one of {', '.join(LEVELS)}, got {self.level!r}.")
+        if self.slow_seconds is not None and not self.slow_seconds >= 0:
+            raise ValueError(f"slow_seconds of {self.helper} must be 0 or more, or None, got {self.slow_seconds!r}.")
+
+    def lines(self, level: Level | None = None) -> LogLines | None:
+        """Return where the lines go, None while their level is off."""
+        lines: LogLines | None = getattr(current(), "log_lines", None)  # there is none before ``configure``
+        if lines is None:
+            return None
+        gate = lines.levels.gates.get(self.logger) or lines.levels.gate(self.logger)
+        return lines if LEVELS[level or self.level] >= gate else None
+
+    def write(self, lines: LogLines, fields: Mapping[str, Any], seconds: float, error: BaseException | None) -> None:
+        """Write the line of what took so long and ended like this, unless it was to be slow and was not."""
+        outcome, level = _outcome(error), self.level
+        told = {**fields, "duration_ms": round(seconds * 1000, 3), "outcome": outcome}
+        if outcome == "error":
+            told["error_type"] = type(error).__name__
+            level = "critical" if level == "critical" else "error"
+        elif self.slow_seconds is not None and seconds < self.slow_seconds:
+            return
+        lines.emit(level, self.logger, self.event, told, error if isinstance(error, Exception) else None)
+
+
+class _Timed:
+    """A piece of work that ends with a line, or with none where ``lines`` is None."""
+
+    __slots__ = ("_context", "_fields", "_lines", "_shape", "_started")
+
+    def __init__(
+        self, shape: _Shape, lines: LogLines | None, fields: Callable[[], Mapping[str, Any]], in_steps: bool
+    ) -> None:
+        self._shape = shape
+        self._lines = lines
+        self._fields = fields
+        self._context = copy_context() if in_steps else None
+        """That of a generator's line: whoever ends it, such as the garbage collector, has another."""
+
+    def __enter__(self) -> None:
+        self._started = perf_counter()
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if self._lines is None:
+            return
+        seconds = perf_counter() - self._started
+        if self._context is None:
+            self._shape.write(self._lines, self._fields(), seconds, error)
+        else:
+            self._context.run(self._shape.write, self._lines, self._fields(), seconds, error)
+
+    def pause(self) -> None: ...
+
+    def resume(self) -> None: ...
+
+
+class _Call(NamedTuple):
+    """What ``log_call`` knows of the function that it decorates."""
+
+    shape: _Shape
+    pickers: tuple[_Picker, ...]
+    has_entry: bool
+
+    def begin(self, args: tuple[Any, ...], kwargs: dict[str, Any], in_steps: bool) -> _Timed | None:
+        """Return a call that begins now, None while its level is off."""
+        lines = self.shape.lines()
+        if lines is None:
+            return None
+        if self.has_entry and self.shape.lines("debug") is not None:
+            lines.emit(
+                "debug", self.shape.logger, self.shape.event, {**self._picked(args, kwargs), "outcome": "started"}
+            )
+        return _Timed(self.shape, lines, partial(self._picked, args, kwargs), in_steps)
+
+    def _picked(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+        found = {picker.field: picker.pick(args, kwargs) for picker in self.pickers}
+        return {field: value for field, value in found.items() if value is not Parameter.empty}
+
+
+class _Picker(NamedTuple):
+    """Finds one argument of a call without binding the others."""
+
+    field: str
+    parameter: Parameter
+    position: int
+    named: frozenset[str]
+    """What the function can be given by name, and does not come in its ``**kwargs``."""
+
+    def pick(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Return the argument, its default, or ``Parameter.empty`` where the call has left it out."""
+        kind, name = self.parameter.kind, self.parameter.name
+        if kind is Parameter.VAR_KEYWORD:
+            return {key: value for key, value in kwargs.items() if key not in self.named}
+        if kind is Parameter.VAR_POSITIONAL:
+            return args[self.position :]
+        if kind is not Parameter.KEYWORD_ONLY and self.position < len(args):
+            return args[self.position]
+        default = self.parameter.default
+        return default if kind is Parameter.POSITIONAL_ONLY else kwargs.get(name, default)
+
+
+def _pickers(function: Any, names: Iterable[str]) -> tuple[_Picker, ...]:
+    names = tuple(names)
+    if not names:
+        return ()
+    is_wrapped = isinstance(function, (classmethod, staticmethod))
+    parameters = signature(function.__func__ if is_wrapped else function).parameters
+    unknown = next((name for name in names if name not in parameters), None)
+    if unknown is not None:
+        raise ValueError(
+            f"args of log_call name {unknown!r}, and {_name(function)} has {', '.join(parameters) or 'no arguments'}; "
+            "name those."
+        )
+    by_name = (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
+    named = frozenset(name for name, parameter in parameters.items() if parameter.kind in by_name)
+    places = {name: place for place, name in enumerate(parameters)}
+    return tuple(_Picker(_field(name), parameters[name], places[name], named) for name in names)
+
+
+class _Job:
+    """A request that no middleware serves."""
+
+    def __init__(self, name: str, user: object, request_id: str | None, fields: Mapping[str, Any]) -> None:
+        self._record = _job_record(name, user, request_id)
+        self._fields = bind(**fields)
+
+    def __enter__(self) -> None:
+        self._record.started = perf_counter()
+        self.resume()
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        try:
+            _report(self._record, error)
+        finally:
+            self.pause()
+
+    def pause(self) -> None:
+        self._fields.__exit__()
+        reset(current_record, self._token)
+
+    def resume(self) -> None:
+        self._token = current_record.set(self._record)
+        self._fields.__enter__()
+
+
+def _job_record(name: str, user: object, request_id: str | None) -> JobRecord:
+    """Return the record of a job that begins now, with the IDs of what it is part of."""
+    record, outer = JobRecord(), current_record.get()
+    record.started = perf_counter()
+    record.request_id, record.span_id = new_ids_at(record.started)
+    record.trace_id = record.request_id
+    record.method, record.path, record.route = "", "", safe_str(name, _NAME_LENGTH)
+    if outer is not None:
+        record.request_id, record.trace_id, record.parent_span_id = outer.request_id, outer.trace_id, outer.span_id
+        record.trace_flags, record.tracestate = outer.trace_flags, outer.tracestate
+        record.user_id = outer.user_id
+    if request_id is not None:
+        if is_request_id(request_id):
+            record.request_id = request_id
+        else:
+            record.client_request_id = clipped(safe_str(request_id))
+    if user is not None:
+        record.user_id = safe_str(user, _NAME_LENGTH)
+    return record
+
+
+def _report(record: JobRecord, error: BaseException | None) -> None:
+    outcome = _outcome(error)
+    record.outcome = "cancelled" if outcome == "closed_early" else outcome
+    record.duration_seconds = perf_counter() - record.started
+    record.finished = True
+    if isinstance(error, Exception):
+        attach(error, record)
+    current().recorder.record(record)
+    record.exception = None  # its frames hold the record: as a cycle both would be the garbage collector's
+
+
+def _outcome(error: BaseException | None) -> str:
+    if error is None or (isinstance(error, SystemExit) and not error.code):
+        return "ok"
+    return "cancelled" if isinstance(error, KeyboardInterrupt) else outcome_of_exception(error)
+
+
+def _without_clash(fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {_field(name): value for name, value in fields.items()}
+
+
+def _field(name: str) -> str:
+    return f"field_{name}" if name in _OWN_FIELDS else name
+
+
+def _name(function: Any) -> str:
+    plain = plain_function(function)
+    return str(getattr(plain, "__qualname__", type(plain).__qualname__))
