@@ -28,6 +28,8 @@ _OURS: Final[Mapping[str, str]] = {
     "exc_info": "exception",
 }
 """Keys of the pack's lines by the attribute of a record that they stand for."""
+_NEVER_SHOWN: Final = frozenset({"args", "msg", "exc_text", "stack_info", "taskName"})
+"""Attributes that python-json-logger's default list leaves open, or that make no field."""
 _PERCENT: Final = re.compile(r"%\((\w+)\)")
 _DOLLAR: Final = re.compile(r"\$\{?(\w+)")
 
@@ -86,7 +88,7 @@ def settings_of_json_logger(config: Mapping[str, Any] | logging.Formatter) -> di
         wanted = list(found.get("_required_fields") or ())
     else:
         found = _section_of(config)
-        wanted = _fields_of(found.get("fmt", found.get("format")), found.get("style", "%"))
+        wanted = _fields_of(found.get("fmt", found.get("format", "%(message)s")), found.get("style", "%"))
     return _settings(
         wanted,
         found.get("rename_fields") or {},
@@ -116,7 +118,7 @@ def _settings(
     timestamp: bool | str,
 ) -> dict[str, Any]:
     hidden = set(STANDARD_ATTRIBUTES if reserved is None else reserved)
-    shown = {*wanted, *(STANDARD_ATTRIBUTES - hidden)}
+    shown = {*wanted, *(STANDARD_ATTRIBUTES - hidden - _NEVER_SHOWN)}
     names = {_OURS[name]: renamed.get(name, name) for name in wanted if name in _OURS}
     names |= {_OURS.get(name, name): new for name, new in renamed.items()}
     if timestamp:
@@ -124,7 +126,7 @@ def _settings(
     return {
         "log_rename": {name: new for name, new in names.items() if name != new},
         "log_fields": dict(static),
-        "log_record_fields": tuple(sorted((shown & STANDARD_ATTRIBUTES) - _OURS.keys() - {"args", "msg", "exc_text"})),
+        "log_record_fields": tuple(sorted((shown & STANDARD_ATTRIBUTES) - _OURS.keys())),
         "log_leave_out": tuple(sorted(hidden - STANDARD_ATTRIBUTES)),
     }
 

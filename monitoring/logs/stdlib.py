@@ -24,6 +24,9 @@ STANDARD_ATTRIBUTES: Final = frozenset(vars(logging.makeLogRecord({}))) | {"mess
 """What every record has; the rest are the caller's fields."""
 _COLOURED: Final = frozenset({"color_message"})
 """uvicorn's second form of its message."""
+_DEPTH: Final = 2
+"""Records that may be on their way at once in a thread: a value may log when it is shown."""
+_STACK_LENGTH: Final = 4000
 _ACCESS_TEXT: Final = re.compile(
     r'(?P<client>\S+) - (?:.*?)"(?P<method>[A-Z]+) (?P<path>\S+)(?: HTTP/(?P<http_version>[\d.]+))?" (?P<status>\d{3})'
 )
@@ -40,10 +43,13 @@ class StdlibBridge(logging.Handler):
         self._busy = threading.local()
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write a record; one logged while another is being written in this thread is left to stderr."""
-        if getattr(self._busy, "emitting", False):
-            return self.handleError(record)
-        self._busy.emitting = True
+        """Write a record. One that is logged while another is being rendered in this thread is written, too, but none
+        inside of that.
+        """
+        depth = getattr(self._busy, "depth", 0)
+        if depth >= _DEPTH:
+            return
+        self._busy.depth = depth + 1
         try:
             event, fields = event_and_fields(record, self._shown, self._hidden)
             error = record.exc_info[1] if record.exc_info else None
@@ -51,7 +57,7 @@ class StdlibBridge(logging.Handler):
         except Exception:
             self.handleError(record)
         finally:
-            self._busy.emitting = False
+            self._busy.depth = depth
 
 
 def configure(
@@ -62,8 +68,9 @@ def configure(
     Without ``access_lines`` the servers' access logs are silent: a canonical line tells each request. ``shown`` are
     standard attributes of records that become fields, ``hidden`` names that do not.
     """
+    global _keeper
     restore()
-    keep = _Keeper(StdlibBridge(lines, shown, hidden), lines.levels, access_lines)
+    _keeper = keep = _Keeper(StdlibBridge(lines, shown, hidden), lines.levels, access_lines)
     keep()
     lines.levels.on_change.append(keep)
     lines.on_tick = keep
@@ -72,10 +79,11 @@ def configure(
 
 
 def restore() -> None:
-    """Take the pack out of the stdlib's loggers."""
-    root = logging.getLogger()
-    for handler in [handler for handler in root.handlers if isinstance(handler, StdlibBridge)]:
-        root.removeHandler(handler)
+    """Take the pack out of the stdlib's loggers, and give them their levels back."""
+    global _keeper
+    if _keeper is not None:
+        _keeper.end()
+        _keeper = None
     logging.config.dictConfigClass = logging.config.DictConfigurator
     logging.captureWarnings(False)
 
@@ -91,11 +99,14 @@ class _Keeper:
         self._levels = levels
         self._access_lines = access_lines
         self._changed: dict[str, int] = {}
+        self._has_ended = False
 
     def __call__(self) -> None:
+        if self._has_ended:
+            return
         root = logging.getLogger()
         for handler in list(root.handlers):
-            if handler is not self._bridge and (isinstance(handler, StdlibBridge) or _writes_to_a_console(handler)):
+            if _writes_to_a_console(handler):
                 root.removeHandler(handler)
         if self._bridge not in root.handlers:
             root.addHandler(self._bridge)
@@ -104,6 +115,12 @@ class _Keeper:
         for name in _ACCESS_LOGGERS:
             _set_handlers(name, propagates=self._access_lines)
         self._set_levels(root)
+
+    def end(self) -> None:
+        self._has_ended = True
+        logging.getLogger().removeHandler(self._bridge)
+        for name, level in self._changed.items():
+            logging.getLogger(name).setLevel(level)
 
     def _set_levels(self, root: logging.Logger) -> None:
         _set_level(root, self._levels.gate(""))
@@ -117,6 +134,9 @@ class _Keeper:
             _set_level(logger, self._levels.gate(name))
         for name in self._changed.keys() - wanted:
             logging.getLogger(name).setLevel(self._changed.pop(name))
+
+
+_keeper: _Keeper | None = None
 
 
 def _keeping(keep: Callable[[], None]) -> type[logging.config.DictConfigurator]:
@@ -157,7 +177,7 @@ def event_and_fields(
     for name in shown & attributes.keys():
         fields[name] = attributes[name]
     if record.stack_info:
-        fields["stack"] = record.stack_info
+        fields["stack"] = record.stack_info[-_STACK_LENGTH:]
     if isinstance(record.msg, Mapping) and not record.args:
         message = {str(key): value for key, value in record.msg.items()}
         return str(message.pop("event", message.pop("message", ""))), {**message, **fields}

@@ -1,0 +1,63 @@
+"""Explaining where a line would go: what it says is what happens."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import monitoring
+from monitoring.logs.outlets import Filtered
+
+from .outlets import Kept
+
+
+def explained(logger: str = "app", level: str = "info") -> str:
+    """Return the explanation as one text."""
+    return "\n".join(monitoring.current().explain_log(logger, level))
+
+
+def test_a_line_that_is_written_is_followed_to_its_destinations(tmp_path: Path) -> None:
+    """Each handler says yes, or why not."""
+    kept, strict, other = Kept(), Kept("error"), Filtered(Kept(), loggers=("jobs",))
+    path = tmp_path / "log"
+    monitoring.configure(log_destination=str(path), log_handlers=[kept, strict, other])
+    said = explained().splitlines()
+    assert said[0] == "app writes from info on (log_level): a line of level info is written."
+    assert said[1] == f"It goes to {path}."
+    assert said[2] == "It goes to Kept(level='debug')."
+    assert said[3] == "It does not go to Kept(level='error'): that takes lines from error on."
+    assert said[4].endswith(": only loggers jobs.")
+
+
+def test_a_line_that_is_not_written_says_so(tmp_path: Path) -> None:
+    """Or that it is held."""
+    monitoring.configure(log_destination=str(tmp_path / "log"))
+    assert "a line of level debug is not written." in explained(level="debug")
+    monitoring.configure(log_destination=str(tmp_path / "log"), log_debug_on_failure=True)
+    assert "a line of level debug is held until its request fails." in explained(level="debug")
+
+
+def test_a_share_of_requests_is_told(tmp_path: Path) -> None:
+    """Below warning."""
+    monitoring.configure(log_destination=str(tmp_path / "log"), log_sample_rate=0.25)
+    assert "Of requests, 25% write lines of this level." in explained()
+    assert "Of requests" not in explained(level="warning")
+
+
+def test_obstacles_of_the_stdlib_are_told(tmp_path: Path) -> None:
+    """Its own level, handlers, and a logger that does not propagate."""
+    monitoring.configure(log_destination=str(tmp_path / "log"))
+    logger = logging.getLogger("obstructed")
+    logger.setLevel(logging.ERROR)
+    logger.propagate = False
+    handler = logging.NullHandler()
+    logger.addHandler(handler)
+    try:
+        said = explained("obstructed.below")
+    finally:
+        logger.setLevel(logging.NOTSET)
+        logger.propagate = True
+        logger.removeHandler(handler)
+    assert "As a stdlib logger it is set to ERROR" in said
+    assert "obstructed has handlers of its own as well: NullHandler." in said
+    assert "obstructed does not propagate" in said

@@ -1,0 +1,219 @@
+"""The lines of a service: what is left out, held back, sampled and summed up."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import monitoring
+from monitoring import get_logger
+from monitoring.context import current_record
+from monitoring.logs.levels import Levels
+from monitoring.logs.lines import LogLines
+from monitoring.logs.rendering import Renderer
+from monitoring.logs.writer import LogWriter
+from monitoring.observation import RequestRecord
+
+ID = "0123456789abcdef" * 2
+
+
+class Log:
+    """A configured log and what is in it."""
+
+    def __init__(self, path: Path, **settings: Any) -> None:
+        self.path = path
+        self.monitoring = monitoring.configure(service="tests", log_destination=str(path), store=None, **settings)
+
+    def read(self) -> list[dict[str, Any]]:
+        """Return the lines so far."""
+        self.monitoring.log_lines.writer.flush()
+        return [json.loads(line) for line in self.path.read_text().splitlines()] if self.path.exists() else []
+
+    def events(self) -> list[str]:
+        """Return their events."""
+        return [line["event"] for line in self.read()]
+
+    @contextmanager
+    def request(self, status: int = 200, request_id: str = ID) -> Iterator[RequestRecord]:
+        """Run a block as a request with this status."""
+        edge = self.monitoring.edge
+        assert edge is not None
+        record = edge.begin("GET", "/x")
+        record.request_id = request_id
+        token = current_record.set(record)
+        try:
+            yield record
+        finally:
+            current_record.reset(token)
+            record.status = status
+            edge.finish(record, "/x")
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Return where the log is."""
+    return tmp_path / "log"
+
+
+# Held lines
+
+
+def test_lines_below_the_level_are_written_when_their_request_fails(path: Path) -> None:
+    """Before the request's own line, of structlog and stdlib alike, with the request's IDs."""
+    log = Log(path, log_debug_on_failure=True)
+    with log.request(500):
+        get_logger("app").debug("step", number=1)
+        logging.getLogger("app").debug("step two")
+    lines = log.read()
+    assert [line["event"] for line in lines] == ["step", "step two", "request"]
+    assert {line["request_id"] for line in lines} == {ID}
+
+
+def test_lines_of_a_request_that_succeeds_are_forgotten(path: Path) -> None:
+    """And those outside of any."""
+    log = Log(path, log_debug_on_failure=True)
+    with log.request(200):
+        get_logger("app").debug("step")
+    get_logger("app").debug("outside")
+    assert log.events() == ["request"]
+
+
+def test_what_is_held_is_bounded_and_the_newest_stays(path: Path) -> None:
+    """20 kB a request."""
+    log = Log(path, log_debug_on_failure=True)
+    with log.request(500):
+        for number in range(100):
+            get_logger("app").debug("step", number=number, text="x" * 1000)
+    numbers = [line["number"] for line in log.read() if line["event"] == "step"]
+    assert numbers == list(range(100 - len(numbers), 100))
+    assert 10 < len(numbers) < 20
+
+
+def test_without_the_setting_nothing_is_held(path: Path) -> None:
+    """A debug call below the level does nothing at all."""
+    log = Log(path)
+    with log.request(500) as record:
+        get_logger("app").debug("step")
+    assert record.held is None
+    assert log.events() == ["request"]
+
+
+# Sampling
+
+
+def test_a_request_that_is_not_sampled_writes_no_line_below_warning(path: Path) -> None:
+    """Neither its own; lines outside of requests are written."""
+    log = Log(path, log_sample_rate=0.0)
+    with log.request():
+        get_logger("app").info("quiet")
+        get_logger("app").warning("loud")
+    get_logger("app").info("outside")
+    assert log.events() == ["loud", "outside"]
+
+
+def test_a_failed_request_has_its_line_whatever_the_rate(path: Path) -> None:
+    """With the held lines, where they are held."""
+    log = Log(path, log_sample_rate=0.0, log_debug_on_failure=True)
+    with log.request(500):
+        get_logger("app").info("step")
+    with log.request(404):
+        pass
+    assert log.events() == ["step", "request", "request"]
+
+
+def test_all_lines_of_a_request_share_its_fate(path: Path) -> None:
+    """Decided by the request's ID: about the wanted share, and the same in another process."""
+    log = Log(path, log_sample_rate=0.3)
+    for number in range(300):
+        with log.request(request_id=f"{number:032x}"):
+            get_logger("app").info("step")
+    by_event: dict[str, set[str]] = {"step": set(), "request": set()}
+    for line in log.read():
+        by_event[line["event"]].add(line["request_id"])
+    assert by_event["step"] == by_event["request"]
+    assert 60 < len(by_event["step"]) < 120
+
+
+# Repeats and drops
+
+
+def test_repeated_lines_are_left_out_and_counted_in_one_line(path: Path) -> None:
+    """With the event, level and logger of what was repeated."""
+    log = Log(path, log_repeats=2)
+    for _ in range(10):
+        get_logger("app").warning("again")
+    get_logger("app").warning("other")
+    log.monitoring.flush()
+    told = [(line["event"], line["level"], line["logger"], line.get("repeated")) for line in log.read()]
+    assert told == [
+        ("again", "warning", "app", None),
+        ("again", "warning", "app", None),
+        ("other", "warning", "app", None),
+        ("again", "warning", "app", 8),
+    ]
+
+
+def test_dropped_lines_are_told_in_a_line_and_counted(path: Path) -> None:
+    """Exactly: what was written and what was dropped are what was logged."""
+    log = Log(path, log_queue_bytes=65536, log_flush_seconds=60.0)
+    lines = log.monitoring.log_lines
+    lines.writer.start_queue()
+    with lines.writer._lock:  # the thread waits as it does for a reader that has stopped
+        for number in range(2_000):
+            get_logger("app").info("filler", number=number, text="x" * 100)
+    lines.tick()
+    log.monitoring.flush()
+    written = log.read()
+    (told,) = [line for line in written if line["event"] == "log lines were dropped"]
+    fillers = sum(line["event"] == "filler" for line in written)
+    assert told["lines"] == {"queue_full": 2_000 - fillers}
+    assert 0 < fillers < 2_000
+    dropped = log.monitoring.metrics.snapshot()["monitoring_log_lines_dropped_total"]
+    assert dropped.series[0].value == 2_000 - fillers
+
+
+# Never raises
+
+
+class Hostile(dict[str, Any]):
+    """A mapping that raises at each look."""
+
+    def __iter__(self) -> Iterator[str]:
+        raise RuntimeError("no")
+
+    def __len__(self) -> int:
+        raise RuntimeError("no")
+
+    def keys(self) -> Any:
+        raise RuntimeError("no")
+
+
+def test_a_line_that_cannot_be_rendered_at_all_is_written_bare(tmp_path: Path) -> None:
+    """Level and logger, and why: it is not lost, and nothing is raised."""
+    lines = LogLines(LogWriter(str(tmp_path / "log")), Renderer("tests"), Levels("info"))
+    lines.emit("error", "app", "x", Hostile(a=1))
+    line = json.loads((tmp_path / "log").read_text())
+    assert (line["level"], line["logger"], line["event"]) == ("error", "app", "(not encodable)")
+
+
+# The level of the canonical line
+
+
+def test_a_changed_level_holds_for_the_lines_of_requests(path: Path) -> None:
+    """Their logger is monitoring.request."""
+    log = Log(path, log_level="warning")
+    with log.request():
+        pass
+    log.monitoring.set_log_level("info", "monitoring.request")
+    with log.request():
+        pass
+    log.monitoring.set_log_level("critical", "monitoring.request")
+    with log.request(500):
+        pass
+    assert log.events() == ["request"]

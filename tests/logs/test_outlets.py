@@ -1,0 +1,81 @@
+"""Handlers: each gets the lines of its level and filters, beside the main destination."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import monitoring
+from monitoring import Config, get_logger
+from monitoring.config import ConfigError
+from monitoring.logs.outlets import Filtered, Handler
+
+from .outlets import Kept
+
+
+def configured(tmp_path: Path, *handlers: Handler, **settings: Any) -> Path:
+    """Configure logging with handlers and return the main destination."""
+    monitoring.configure(log_destination=str(tmp_path / "log"), log_handlers=handlers, **settings)
+    return tmp_path / "log"
+
+
+def test_a_handler_gets_what_the_main_destination_gets(tmp_path: Path) -> None:
+    """The same bytes."""
+    kept = Kept()
+    main = configured(tmp_path, kept)
+    get_logger("app").info("saved", items=3)
+    monitoring.current().flush()
+    assert b"".join(line for line, _ in kept.raw) == main.read_bytes()
+
+
+def test_a_handler_has_a_level_of_its_own(tmp_path: Path) -> None:
+    """Errors are urgent."""
+    kept = Kept("warning")
+    configured(tmp_path, kept)
+    for level in ("debug", "info", "warning", "error"):
+        getattr(get_logger("app"), level)(level)
+    assert [(json.loads(line)["event"], urgent) for line, urgent in kept.raw] == [("warning", False), ("error", True)]
+
+
+def test_a_filter_by_loggers_takes_those_below_them_too(tmp_path: Path) -> None:
+    """A name that only begins alike is another."""
+    only, without = Kept(), Kept()
+    configured(tmp_path, Filtered(only, loggers=("app.web",)), Filtered(without, without=("app.web",)))
+    for name in ("app", "app.web", "app.web.forms", "app.website"):
+        get_logger(name).info(name)
+    assert [line["event"] for line in only.lines] == ["app.web", "app.web.forms"]
+    assert [line["event"] for line in without.lines] == ["app", "app.website"]
+
+
+def test_a_filter_by_fields_sees_the_line(tmp_path: Path) -> None:
+    """One that raises lets the line through: it is not lost."""
+    yes, broken = Kept(), Kept()
+    configured(
+        tmp_path,
+        Filtered(yes, where=lambda line: line.get("funder") == "NSF"),
+        Filtered(broken, where=lambda line: line["nothing"]),
+    )
+    get_logger("app").info("a", funder="NSF")
+    get_logger("app").info("b", funder="ERC")
+    assert [line["event"] for line in yes.lines] == ["a"]
+    assert [line["event"] for line in broken.lines] == ["a", "b"]
+
+
+def test_handlers_are_flushed_and_closed_with_the_monitoring(tmp_path: Path) -> None:
+    """So nothing waits in them when a process ends."""
+    kept = Kept()
+    configured(tmp_path, kept)
+    monitoring.current().flush()
+    assert kept.calls == ["flush"]
+    monitoring.shutdown()
+    assert kept.calls[-1] == "close"
+
+
+@pytest.mark.parametrize("handlers", [("syslog",), "syslog", (object(),)])
+def test_what_is_no_handler_is_refused_in_one_sentence(handlers: Any) -> None:
+    """At configure, not at the first line."""
+    with pytest.raises(ConfigError, match=r"^log_handlers must be a list of handlers such as .*, got .*\.$"):
+        Config(log_handlers=handlers)

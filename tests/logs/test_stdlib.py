@@ -1,0 +1,228 @@
+"""The stdlib's loggers: servers, later configurations and access lines."""
+
+from __future__ import annotations
+
+import json
+import logging
+import logging.config
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import monitoring
+from monitoring.logs.stdlib import StdlibBridge
+
+Read = Callable[[], list[dict[str, Any]]]
+Configured = Callable[..., Read]
+
+
+@pytest.fixture
+def configured(tmp_path: Path) -> Iterator[Configured]:
+    """Return a function that configures logging with settings, and returns one that reads it."""
+    path = tmp_path / "log"
+
+    def configure(**settings: Any) -> Read:
+        path.touch()
+        monitoring.configure(log_destination=str(path), **settings)
+        return lambda: [json.loads(line) for line in path.read_text().splitlines()]
+
+    yield configure
+    for name in ("server", "uvicorn.access", "gunicorn.access", "hypercorn.access", "granian.access", "app.part"):
+        logging.getLogger(name).handlers.clear()
+        logging.getLogger(name).setLevel(logging.NOTSET)
+
+
+DICT_CONFIG: dict[str, Any] = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "handlers": {"console": {"class": "logging.StreamHandler", "stream": "ext://sys.stderr"}},
+    "root": {"handlers": ["console"], "level": "ERROR"},
+}
+
+
+def test_a_later_dict_config_keeps_the_lines(configured: Configured, capsys: pytest.CaptureFixture[str]) -> None:
+    """At its level, and once: what it would print to the console beside them is taken away."""
+    read = configured()
+    logging.config.dictConfig(DICT_CONFIG)
+    logging.getLogger("app").warning("still here")
+    assert [line["event"] for line in read()] == ["still here"]
+    assert capsys.readouterr().err == ""
+
+
+def test_a_later_basic_config_keeps_the_lines_from_the_next_second_on(configured: Configured) -> None:
+    """It tells nobody, so the writer's thread looks."""
+    read = configured()
+    logging.basicConfig(force=True, stream=sys.stdout)
+    monitoring.current().log_lines.tick()
+    logging.getLogger("app").warning("still here")
+    assert [line["event"] for line in read()] == ["still here"]
+
+
+def test_handlers_of_the_app_that_write_elsewhere_are_left_alone(configured: Configured, tmp_path: Path) -> None:
+    """A file of its own is none of our business."""
+    own = logging.FileHandler(tmp_path / "own")
+    logging.getLogger().addHandler(own)
+    try:
+        read = configured()
+        logging.getLogger("app").warning("both")
+        assert (tmp_path / "own").read_text() == "both\n"
+        assert [line["event"] for line in read()] == ["both"]
+    finally:
+        logging.getLogger().removeHandler(own)
+        own.close()
+
+
+def test_a_server_that_sets_its_handlers_later_comes_out_once(configured: Configured) -> None:
+    """hypercorn and granian set up their loggers when they start to serve."""
+    read = configured()
+    logger = logging.getLogger("hypercorn.error")
+    logger.addHandler(logging.StreamHandler())
+    logger.propagate = False
+    monitoring.current().log_lines.tick()
+    logger.warning("started")
+    assert [line["event"] for line in read()] == ["started"]
+
+
+ACCESS = [
+    (
+        "uvicorn.access",
+        '%s - "%s %s HTTP/%s" %d',
+        ("127.0.0.1:5", "GET", "/x?a=1", "1.1", 200),
+        {"client": "127.0.0.1:5", "method": "GET", "path": "/x?a=1", "http_version": "1.1", "status": 200},
+    ),
+    (
+        "gunicorn.access",
+        '%(h)s "%(r)s" %(s)s',
+        ({"h": "127.0.0.1", "r": "GET /x HTTP/1.1", "m": "GET", "U": "/x", "s": "200", "D": 1500},),
+        {"client": "127.0.0.1", "method": "GET", "path": "/x", "status": 200, "duration_ms": 1.5},
+    ),
+    (
+        "hypercorn.access",
+        "%(h)s %(s)s",
+        ({"h": "127.0.0.1", "r": "GET /x 1.1", "s": 200},),
+        {"client": "127.0.0.1", "method": "GET", "path": "/x", "status": 200},
+    ),
+    (
+        "granian.access",
+        '[t] 127.0.0.1 - "GET /x HTTP/1.1" 200 1.5',
+        (),
+        {"client": "127.0.0.1", "method": "GET", "path": "/x", "status": 200},
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "message", "args", "fields"), ACCESS, ids=lambda value: str(value)[:16])
+def test_access_lines_come_out_as_fields_when_asked_for(
+    configured: Configured, name: str, message: str, args: tuple[Any, ...], fields: dict[str, Any]
+) -> None:
+    """Whatever form the server keeps them in."""
+    read = configured(log_access_lines=True)
+    logging.getLogger(name).setLevel(logging.INFO)
+    logging.getLogger(name).info(message, *args)
+    (line,) = read()
+    assert line["event"] == "access"
+    assert {key: line[key] for key in fields} == fields
+
+
+def test_an_access_line_of_an_unknown_form_is_a_line_all_the_same(configured: Configured) -> None:
+    """With its text."""
+    read = configured(log_access_lines=True)
+    logging.getLogger("granian.access").warning("something else")
+    assert [line["event"] for line in read()] == ["something else"]
+
+
+def test_a_changed_level_reaches_stdlib_loggers_and_is_taken_back(configured: Configured) -> None:
+    """The logger's own level is what it was before."""
+    read = configured()
+    logger = logging.getLogger("app.part")
+    logger.debug("before")
+    monitoring.current().set_log_level("debug", "app.part")
+    logger.debug("during")
+    monitoring.current().set_log_level(None, "app.part")
+    logger.debug("after")
+    assert [line["event"] for line in read()] == ["during"]
+    assert logger.level == logging.NOTSET
+
+
+def test_a_logger_may_be_configured_by_name(configured: Configured) -> None:
+    """For stdlib and structlog loggers alike."""
+    read = configured(log_levels={"app.part": "debug"}, log_level="error")
+    logging.getLogger("app.part").debug("one")
+    monitoring.get_logger("app.part.below").debug("two")
+    monitoring.get_logger("app").warning("three")
+    assert [line["event"] for line in read()] == ["one", "two"]
+
+
+def test_a_mapping_as_message_becomes_fields(configured: Configured) -> None:
+    """And is not changed."""
+    read = configured()
+    message = {"event": "saved", "items": 3}
+    logging.getLogger("app").warning(message)
+    assert (read()[0]["event"], read()[0]["items"]) == ("saved", 3)
+    assert message == {"event": "saved", "items": 3}
+
+
+def test_standard_attributes_are_fields_when_asked_for_and_others_are_left_out(configured: Configured) -> None:
+    """log_record_fields and log_leave_out."""
+    read = configured(log_record_fields=("funcName", "threadName"), log_leave_out=("noise",))
+    logging.getLogger("app").warning("x", extra={"noise": 1, "signal": 2})
+    line = read()[0]
+    assert (line["funcName"], line["threadName"], line["signal"]) == (
+        *("test_standard_attributes_are_fields_when_asked_for_and_others_are_left_out", "MainThread", 2),
+    )
+    assert "noise" not in line
+
+
+def test_a_stack_that_was_asked_for_is_on_the_line(configured: Configured) -> None:
+    """stack_info=True."""
+    read = configured()
+    logging.getLogger("app").warning("x", stack_info=True)
+    assert "test_a_stack_that_was_asked_for" in read()[0]["stack"]
+
+
+class Logs:
+    """A value that logs when it is shown."""
+
+    def __init__(self, *shown: object) -> None:
+        self.shown = shown
+
+    def __str__(self) -> str:
+        logging.getLogger("alone").warning("inner %s", *(self.shown or (self,)))
+        return "shown"
+
+
+def test_a_value_that_logs_while_it_is_logged_has_its_line(configured: Configured) -> None:
+    """Before the line that shows it; one that shows itself ends. (The test runner's own handler would not.)"""
+    read = configured()
+    logger = logging.getLogger("alone")
+    logger.propagate = False
+    logger.addHandler(next(one for one in logging.getLogger().handlers if isinstance(one, StdlibBridge)))
+    try:
+        logger.warning("outer %s", Logs("x"))
+        logger.warning("endless %s", Logs())
+    finally:
+        logger.handlers.clear()
+        logger.propagate = True
+    assert [line["event"] for line in read()] == ["inner x", "outer shown", "inner shown", "endless shown"]
+
+
+def test_the_record_is_left_as_it_was_for_other_handlers(configured: Configured) -> None:
+    """Arguments, exception and message."""
+    configured()
+    seen: list[dict[str, Any]] = []
+
+    class Other(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            seen.append(dict(vars(record)))
+
+    other = Other()
+    logging.getLogger().addHandler(other)
+    try:
+        logging.getLogger("app").error("%s", "x", exc_info=ValueError("y"), extra={"a": 1})
+    finally:
+        logging.getLogger().removeHandler(other)
+    assert (seen[0]["msg"], seen[0]["args"], seen[0]["a"]) == ("%s", ("x",), 1)
+    assert isinstance(seen[0]["exc_info"][1], ValueError)
