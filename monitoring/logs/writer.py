@@ -22,7 +22,7 @@ from collections import deque
 from collections.abc import Callable
 from io import BytesIO
 from time import perf_counter
-from typing import Final
+from typing import Final, Protocol
 
 _BLOCK: Final = 64 * 1024
 """Bytes from which a block is full."""
@@ -43,7 +43,36 @@ _HAND_OVER_SECONDS: Final = 0.001
 
 _TICK_SECONDS: Final = 0.9
 
+_TEND_SECONDS: Final = 0.01
+"""Pause between two slices of a file's own work, so that it takes a third of a processor."""
+
 OnDropped = Callable[[str, int], None]
+
+
+class BlockFile(Protocol):
+    """A file with work of its own, such as ``RotatingFile``. Its lines are queued from the first one on."""
+
+    path: str
+
+    def write(self, block: bytes | memoryview) -> None:
+        """Take a block of lines; raise OSError when none of them is taken."""
+        ...
+
+    def flush(self) -> None:
+        """Write what was taken and could not be written yet. Raise OSError when it still cannot."""
+        ...
+
+    def tend(self) -> bool:
+        """Do a slice of what is due; return whether the next one can follow."""
+        ...
+
+    def close(self) -> int:
+        """Close it, and return how many of the lines it took are lost."""
+        ...
+
+    def start_afresh(self) -> None:
+        """Begin anew in a forked child."""
+        ...
 
 
 class LogWriter:
@@ -51,13 +80,14 @@ class LogWriter:
 
     def __init__(
         self,
-        destination: str,
+        destination: str | BlockFile,
         *,
         queue_bytes: int = 8 * 1024 * 1024,
         flush_seconds: float = 0.5,
         on_dropped: OnDropped = lambda reason, lines: None,
     ) -> None:
-        self.destination = destination
+        self._file = None if isinstance(destination, str) else destination
+        self.destination = destination if isinstance(destination, str) else destination.path
         self._queue_bytes = queue_bytes
         self._block_bytes = min(_BLOCK, queue_bytes)
         self._flush_seconds = flush_seconds
@@ -77,6 +107,8 @@ class LogWriter:
         """Write one line, which ends in a newline. ``urgent`` lines (errors) do not wait and are dropped last."""
         if self.queues:
             self._queue(line, urgent, perf_counter())
+        elif self._file is not None:
+            self.write_of_request(line, urgent, perf_counter())
         else:
             self._write_block(line)
 
@@ -108,32 +140,52 @@ class LogWriter:
             if self._thread is None and not self._closed:
                 thread = threading.Thread(target=self._run, name="monitoring-log-writer", daemon=True)
                 self._thread, self.queues = thread, True
-                thread.start()
+                try:
+                    thread.start()
+                except RuntimeError:  # no threads any more: the interpreter is ending
+                    self._thread, self.queues = None, False
+                    return
                 atexit.register(self.flush)
                 _flush_at_end_of_multiprocessing_child(self.flush)
 
-    def stop_queue(self) -> None:
+    def stop_queue(self, seconds: float = 5.0) -> None:
         """Write everything that waits, and later lines directly until the next request."""
-        with self._lock:
-            self.queues = False
-            thread, self._thread = self._thread, None
+        end = perf_counter() + seconds
+        is_held = self._lock.acquire(timeout=max(0.0, seconds))  # a thread that has stalled is not waited for
+        self.queues = False
+        thread, self._thread = self._thread, None
+        if is_held:
+            self._lock.release()
         if thread is not None:
             _release(self._wake)
-            thread.join(timeout=2.0)
+            thread.join(timeout=max(0.0, min(2.0, end - perf_counter())))
             atexit.unregister(self.flush)
-        self.flush()
+        self.flush(end - perf_counter())
 
-    def flush(self) -> None:
-        """Write everything that waits, in this thread."""
-        with self._lock:
-            self._drain()
+    def flush(self, seconds: float = 5.0) -> None:
+        """Write everything that waits, in this thread; begin with no block after so many seconds."""
+        end = perf_counter() + seconds
+        if not self._lock.acquire(timeout=max(0.0, seconds)):
+            return
+        try:
+            self._drain(end)
+            if self._file is not None:
+                with contextlib.suppress(OSError):
+                    self._file.flush()
+        finally:
+            self._lock.release()
 
-    def close(self) -> None:
+    def close(self, seconds: float = 5.0) -> None:
         """Write everything that waits and stop the thread for good; later lines are written directly."""
         self._closed = True
-        self.stop_queue()
+        self.stop_queue(seconds)
+        lost = 0 if self._file is None else self._file.close()
+        if lost:
+            self._on_dropped("write_failed", lost)
 
     def _start_afresh(self) -> None:
+        if self._file is not None:
+            self._file.start_afresh()
         self._block = _new_block()
         self._room = self._block_bytes
         """Bytes until the block is full."""
@@ -162,13 +214,22 @@ class LogWriter:
             self._done.acquire(timeout=_HAND_OVER_SECONDS)
 
     def _run(self) -> None:
+        longest = pause = 2 * self._flush_seconds
         while self.queues:
             # Under traffic the lines themselves bring a wake-up in time; this one is for the last before a silence.
-            self._wake.acquire(timeout=2 * self._flush_seconds)
+            self._wake.acquire(timeout=pause)
             if self._blocks or self._block.tell():
                 self.flush()
             _release(self._done)
             self._tick()
+            pause = _TEND_SECONDS if self._tend() else longest
+
+    def _tend(self) -> bool:
+        try:
+            return self._file is not None and self._file.tend()
+        except Exception as error:  # the thread must go on
+            self._complain(error)
+            return False
 
     def _tick(self) -> None:
         moment = perf_counter()
@@ -196,9 +257,9 @@ class LogWriter:
         finally:
             self._closing.release()
 
-    def _drain(self) -> None:
+    def _drain(self, end: float) -> None:
         self._close_block(_PATIENCE_SECONDS)
-        while self._blocks:
+        while self._blocks and perf_counter() < end:
             block = self._blocks.popleft()
             size = block.tell()
             with block.getbuffer() as buffer, buffer[:size] as filled:
@@ -220,6 +281,8 @@ class LogWriter:
 
     def _write_block(self, block: bytes | memoryview) -> None:
         try:
+            if self._file is not None:
+                return self._file.write(block)
             if self._fd is None:
                 self._fd = _open(self.destination)
             while block:
@@ -228,7 +291,7 @@ class LogWriter:
             self._on_dropped("write_failed", bytes(block).count(b"\n"))
             self._complain(error)
 
-    def _complain(self, error: OSError) -> None:
+    def _complain(self, error: Exception) -> None:
         if self._complained or self.destination == "stderr":
             return
         self._complained = True
