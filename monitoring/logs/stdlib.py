@@ -76,6 +76,7 @@ def configure(
     lines.on_tick = keep
     logging.config.dictConfigClass = _keeping(keep)
     logging.captureWarnings(True)
+    _leave_logging_to_us()
 
 
 def restore() -> None:
@@ -137,6 +138,18 @@ class _Keeper:
 
 
 _keeper: _Keeper | None = None
+
+
+def _leave_logging_to_us() -> None:
+    """Tell Celery, where the app uses it, that logging is set up: its workers would clear the root's handlers."""
+    if "celery" in sys.modules:
+        from celery import signals
+
+        signals.setup_logging.connect(_set_up_already, weak=False, dispatch_uid="monitoring")
+
+
+def _set_up_already(**_: Any) -> None:
+    """Do nothing: that somebody listens keeps Celery from setting up logging."""
 
 
 def _keeping(keep: Callable[[], None]) -> type[logging.config.DictConfigurator]:
