@@ -60,14 +60,14 @@ class Renderer:
             if event.__class__ is not str or event not in self._clean_events:
                 event = self._scrubbed(scrubber, event)
             if fields:
-                fields = scrubber.scrub(dict(fields))
+                fields = scrubber.scrub_fields(fields)
         line: dict[str, Any] = {"timestamp": utc_now(), "level": level, "logger": logger, "event": event}
         if request is not None:
             add_request(line, request)
         line["service"] = self.service
         bound = bound_fields()
         if bound:
-            _add_fields(line, bound if scrubber is None else scrubber.scrub(dict(bound)))
+            _add_fields(line, bound if scrubber is None else scrubber.scrub_fields(bound))
         if fields:
             _add_fields(line, fields)
         if exception is not None:
