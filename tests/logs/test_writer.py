@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from monitoring.logs.writer import LogWriter
+from tests.support.processes import poll
 
 
 def _lines(path: Path) -> list[bytes]:
@@ -128,3 +133,69 @@ def test_lines_that_wait_are_written_when_the_process_ends(tmp_path: Path) -> No
     )
     subprocess.run([sys.executable, "-c", program], check=True, env=os.environ)
     assert _lines(tmp_path / "log") == [b"last words"]
+
+
+def test_a_reader_that_has_stopped_holds_up_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lines are written by the thread alone, nobody waits for it, and what finds no room is counted to a line."""
+    reading, writing = os.pipe()
+    filling = _fill(writing)
+    dropped: list[int] = []
+    writer = LogWriter("stdout", queue_bytes=65536, on_dropped=lambda reason, lines: dropped.append(lines))
+    writer._fd = writing
+    writes_by_thread: list[str] = []
+    real_write = os.write
+
+    def write(fd: int, data: bytes) -> int:
+        if fd == writing:
+            writes_by_thread.append(threading.current_thread().name)
+        return real_write(fd, data)
+
+    monkeypatch.setattr("monitoring.logs.writer.os.write", write)
+    writer.start_queue()
+    writer.write(b"first\n", urgent=True)
+    poll(lambda: writes_by_thread, "the thread's first write")
+    waits = CountingLock(writer._done)
+    monkeypatch.setattr(writer, "_done", waits)
+    for number in range(5_000):
+        writer.write(b"%d %s\n" % (number, b"x" * 100), urgent=number % 100 == 0)
+    assert waits.timed == 0
+    reader = threading.Thread(target=lambda: received.extend(iter(lambda: os.read(reading, 65536), b"")))
+    received: list[bytes] = []
+    reader.start()
+    writer.close()
+    os.close(writing)
+    reader.join()
+    os.close(reading)
+    lines = b"".join(received)[filling:].count(b"\n")
+    assert lines + sum(dropped) == 5_001
+    assert sum(dropped) > 1_000
+    assert set(writes_by_thread) == {"monitoring-log-writer"}
+
+
+def _fill(pipe: int) -> int:
+    """Fill a pipe, and return with how many bytes."""
+    os.set_blocking(pipe, False)
+    filled = 0
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            filled += os.write(pipe, bytes(4096))
+    os.set_blocking(pipe, True)
+    return filled
+
+
+class CountingLock:
+    """A lock that counts those who would wait for it with a time-out."""
+
+    def __init__(self, lock: Any) -> None:
+        self._lock = lock
+        self.timed = 0
+
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+        """Acquire it, and count."""
+        self.timed += timeout > 0
+        taken: bool = self._lock.acquire(blocking, timeout)
+        return taken
+
+    def release(self) -> None:
+        """Release it."""
+        self._lock.release()
