@@ -30,6 +30,7 @@ only.
 _EVENTS_REMEMBERED: Final = 2_000
 """Events that are known to hold nothing to scrub: most are constants of the app."""
 _EVENT_LENGTH: Final = 200
+_LINE_BYTES: Final = 256 * 1024
 
 _OPTIONS: Final = orjson.OPT_APPEND_NEWLINE | orjson.OPT_NON_STR_KEYS | orjson.OPT_UTC_Z
 
@@ -82,8 +83,9 @@ class Renderer:
         return text if self._scrubber is None else self._scrubber.scrub_text(text)
 
     def _scrubbed(self, scrubber: Scrubber, event: object) -> object:
-        if not isinstance(event, str):
+        if event.__class__ is not str:
             return scrubber.scrub(event)
+        assert isinstance(event, str)
         scrubbed = scrubber.scrub_text(event)
         if scrubbed == event and len(event) <= _EVENT_LENGTH:
             if len(self._clean_events) >= _EVENTS_REMEMBERED:
@@ -115,11 +117,16 @@ def add_request(line: dict[str, Any], record: RequestRecord) -> None:
 
 
 def encode(line: dict[str, Any]) -> bytes:
-    """Return ``line`` as JSON and a newline. Never raises: what cannot be encoded comes out degraded."""
+    """Return ``line`` as JSON and a newline. Never raises: what cannot be encoded comes out degraded, and what is longer
+    than 256 KiB is cut.
+    """
     try:
-        return orjson.dumps(line, default=safe_repr, option=_OPTIONS)
+        encoded = orjson.dumps(line, default=safe_repr, option=_OPTIONS)
     except Exception as error:
-        return _encode_degraded(line, error)
+        return _encode_degraded(line, safe_repr(error, 200))
+    if len(encoded) > _LINE_BYTES:
+        return _encode_degraded(line, f"cut: the line had {len(encoded)} bytes")
+    return encoded
 
 
 def _remember_logged(exception: BaseException) -> None:
@@ -135,8 +142,8 @@ def bare_line(level: str, logger: str, error: Exception) -> bytes:
     return orjson.dumps({**line, "event": "(not encodable)", "log_error": type(error).__name__}, option=_OPTIONS)
 
 
-def _encode_degraded(line: dict[str, Any], error: Exception) -> bytes:
+def _encode_degraded(line: dict[str, Any], reason: str) -> bytes:
     try:
-        return orjson.dumps({**to_plain(line), "log_error": safe_repr(error, 200)}, option=_OPTIONS)
+        return orjson.dumps({**to_plain(line), "log_error": reason}, option=_OPTIONS)
     except Exception as still:
         return bare_line(str(line.get("level", "")), str(line.get("logger", "")), still)
