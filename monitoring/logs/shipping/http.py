@@ -66,6 +66,7 @@ def endpoint(owner: str, url: str, path: str, headers: Mapping[str, str]) -> End
     if parts.username is not None:
         user = f"{unquote(parts.username)}:{unquote(parts.password or '')}".encode()
         headers = {"authorization": f"Basic {b64encode(user).decode()}", **headers}
+    headers = {name.lower(): value for name, value in headers.items()}
     is_secure = parts.scheme == "https"
     target = f"{parts.path.rstrip('/').removesuffix(path)}{path}{parts.query and f'?{parts.query}'}"
     return Endpoint(is_secure, parts.hostname, port or (443 if is_secure else 80), target, headers)

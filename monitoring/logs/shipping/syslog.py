@@ -14,9 +14,9 @@ from ..outlets import OnDropped, Outlet
 from .delivery import Transport
 from .limits import Limits
 from .outlet import ShippingOutlet
-from .parsing import parsed
+from .parsing import Line, parsed
 from .settings import check_level, spool_folder
-from .syslog_messages import FACILITIES, message
+from .syslog_messages import FACILITIES, local_message, message
 from .syslog_transports import Datagrams, Stream, connect_datagram, connect_stream
 from .tls import tls_context
 
@@ -30,6 +30,9 @@ _LARGEST_DATAGRAM: Final = 65_507
 class Syslog:
     """Sends lines as RFC 5424 messages: the line is the message, its IDs are structured data, its logger the MSGID.
 
+    To a Unix socket they go in the older form, ``<priority>time app_name: line``, which is what syslog daemons and
+    journald read there.
+
     Syslog has no answers. By UDP lines are lost without notice, except where a receiver on the same machine is gone. By
     TCP and TLS a batch counts as delivered when the other machine has acknowledged it; one whose connection breaks
     before is sent again, and then some of its lines may arrive twice. Raise ValueError for a setting that cannot be
@@ -37,8 +40,8 @@ class Syslog:
     """
 
     address: str = "/dev/log"
-    """``host``, ``host:port``, ``[IPv6]:port``, or the path of a Unix socket: of datagrams with ``protocol="udp"``, of
-    a stream with "tcp". The port is by default 514 for UDP, 601 for TCP and 6514 for TLS.
+    """``host``, ``host:port``, ``[IPv6]:port``, or the path of a Unix socket of datagrams. The port is by default 514
+    for UDP, 601 for TCP and 6514 for TLS.
     """
     _: KW_ONLY
     protocol: Protocol = "udp"
@@ -67,8 +70,8 @@ class Syslog:
                 f"max_datagram_bytes of Syslog must be between {_SMALLEST_DATAGRAM} and {_LARGEST_DATAGRAM}, "
                 f"got {self.max_datagram_bytes!r}."
             )
-        if isinstance(self._place, str) and self.protocol == "tls":
-            raise ValueError("protocol of Syslog must be 'udp' or 'tcp' for the path of a Unix socket, got 'tls'.")
+        if isinstance(self._place, str) and self.protocol != "udp":
+            raise ValueError(f"protocol of Syslog must be 'udp' for the path of a Unix socket, got {self.protocol!r}.")
         if self.protocol == "tls":
             tls_context("Syslog", self.ca_file, self.client_certificate)
 
@@ -86,17 +89,17 @@ class Syslog:
     def _encoder(self, service: str) -> Callable[[Sequence[bytes]], list[bytes]]:
         facility, host = FACILITIES[self.facility], socket.gethostname()
 
-        def encode(lines: Sequence[bytes]) -> list[bytes]:
-            return [
-                message(line, facility, host, self.app_name or line.text_of("service", service))
-                for line in parsed(lines)
-            ]
+        def encoded(line: Line) -> bytes:
+            app_name = self.app_name or line.text_of("service", service)
+            if isinstance(self._place, str):
+                return local_message(line, facility, app_name)
+            return message(line, facility, host, app_name)
 
-        return encode
+        return lambda lines: list(map(encoded, parsed(lines)))
 
     def _transport(self, encode: Callable[[Sequence[bytes]], list[bytes]]) -> Callable[[], Transport]:
         place, timeout_seconds = self._place, self.limits.timeout_seconds
-        if self.protocol == "udp":
+        if isinstance(place, str) or self.protocol == "udp":
             connect = partial(connect_datagram, place, timeout_seconds)
             return lambda: Datagrams(connect, encode, self.max_datagram_bytes)
         tls = tls_context("Syslog", self.ca_file, self.client_certificate) if self.protocol == "tls" else None

@@ -1,8 +1,9 @@
-"""Lines as syslog messages by RFC 5424."""
+"""Lines as syslog messages: by RFC 5424 for the network, and in the older form that local sockets take."""
 
 from __future__ import annotations
 
 import re
+from datetime import datetime
 from typing import Final
 
 from .parsing import Line
@@ -25,14 +26,27 @@ _NOT_PRINTABLE: Final = re.compile(r"[^!-~]")
 _ESCAPED: Final = re.compile(r'(["\\\\\\]])')
 
 
+_MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+_ENDS_TAG: Final = re.compile(r"[:\[\]]")
+
+
 def message(line: Line, facility: int, host: str, app_name: str) -> bytes:
     """Return a line as a message: the line itself is MSG, its logger MSGID, and its IDs are structured data.
 
     There is no PROCID, because a line may be sent by another process than the one that wrote it.
     """
-    priority = facility * 8 + _SEVERITIES.get(line.level, 6)
-    header = f"<{priority}>1 {_timestamp(line)} {name(host, 255)} {name(app_name, 48)}"
+    header = f"{_priority(line, facility)}1 {_timestamp(line)} {name(host, 255)} {name(app_name, 48)}"
     return f"{header} - {name(line.text_of('logger'), 32)} {_structured_data(line)} {line.text}".encode()
+
+
+def local_message(line: Line, facility: int, app_name: str) -> bytes:
+    """Return a line as glibc's ``syslog`` would send it: what reads ``/dev/log`` does not understand RFC 5424.
+
+    The time is local, without a year; the line has its own.
+    """
+    at = datetime.fromtimestamp(line.nanoseconds // 10**9)
+    time = f"{_MONTHS[at.month - 1]} {at.day:2d} {at:%H:%M:%S}"
+    return f"{_priority(line, facility)}{time} {_ENDS_TAG.sub('_', name(app_name, 48))}: {line.text}".encode()
 
 
 def name(text: str, longest: int) -> str:
@@ -45,6 +59,10 @@ def cut(text: bytes, longest: int) -> bytes:
     if len(text) <= longest:
         return text
     return text[:longest].decode(errors="ignore").encode()
+
+
+def _priority(line: Line, facility: int) -> str:
+    return f"<{facility * 8 + _SEVERITIES.get(line.level, 6)}>"
 
 
 def _timestamp(line: Line) -> str:

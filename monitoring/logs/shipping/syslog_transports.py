@@ -135,10 +135,8 @@ def connect_datagram(place: tuple[str, int] | str, timeout_seconds: float) -> so
     return _connected(family, socket.SOCK_DGRAM, address, timeout_seconds)
 
 
-def connect_stream(place: tuple[str, int] | str, timeout_seconds: float, tls: ssl.SSLContext | None) -> socket.socket:
-    """Return a connection to a host and port, or to the path of a Unix socket. Raise OSError."""
-    if isinstance(place, str):
-        return _connected(socket.AF_UNIX, socket.SOCK_STREAM, place, timeout_seconds)
+def connect_stream(place: tuple[str, int], timeout_seconds: float, tls: ssl.SSLContext | None) -> socket.socket:
+    """Return a connection to a host and port. Raise OSError."""
     connected = socket.create_connection(place, timeout_seconds)
     if tls is None:
         return connected
