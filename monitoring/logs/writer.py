@@ -262,8 +262,9 @@ class LogWriter:
         while self._blocks and perf_counter() < end:
             block = self._blocks.popleft()
             size = block.tell()
-            with block.getbuffer() as buffer, buffer[:size] as filled:
-                self._write_block(filled)
+            if size:
+                with block.getbuffer() as buffer, buffer[:size] as filled:
+                    self._write_block(filled)
             self._count_waiting(-size)
             if size < 2 * _BLOCK and len(self._blocks_kept) < _BLOCKS_KEPT:
                 block.seek(0)
