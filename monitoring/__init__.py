@@ -37,18 +37,24 @@ T = TypeVar("T")
 __version__ = "0.1.0"
 
 __all__ = [
+    "OTLP",
     "Config",
     "ConfigError",
     "ContextExecutor",
     "Counter",
     "Email",
+    "Filtered",
     "Gauge",
     "Histogram",
+    "JSONFormatter",
+    "LogFile",
+    "Loki",
     "MetricError",
     "Monitoring",
     "MonitoringMiddleware",
     "Operation",
     "Rule",
+    "Syslog",
     "WSGIMonitoringMiddleware",
     "Webhook",
     "agent",
@@ -77,6 +83,7 @@ __all__ = [
     "outbound_headers",
     "request_id",
     "set_user",
+    "settings_of_json_logger",
     "shutdown",
     "track",
     "verify_webhook",
@@ -86,12 +93,23 @@ __all__ = [
 if TYPE_CHECKING:
     from .alerting.channels import Email, Webhook, verify_webhook
     from .alerting.rules import Rule
+    from .logs.files import LogFile
+    from .logs.formatter import JSONFormatter, settings_of_json_logger
+    from .logs.outlets import Filtered
+    from .logs.shipping import OTLP, Loki, Syslog
 
 _LAZY: Final[Mapping[str, str]] = {
     "Rule": "alerting.rules",
     "Email": "alerting.channels",
     "Webhook": "alerting.channels",
     "verify_webhook": "alerting.channels",
+    "Filtered": "logs.outlets",
+    "JSONFormatter": "logs.formatter",
+    "LogFile": "logs.files",
+    "Loki": "logs.shipping",
+    "OTLP": "logs.shipping",
+    "Syslog": "logs.shipping",
+    "settings_of_json_logger": "logs.formatter",
 }
 """Names whose modules are imported when they are first asked for: mail and HTTP take a while to import."""
 

@@ -348,11 +348,11 @@ def _job_record(name: str, user: object, request_id: str | None) -> JobRecord:
         record.request_id, record.trace_id, record.parent_span_id = outer.request_id, outer.trace_id, outer.span_id
         record.trace_flags, record.tracestate = outer.trace_flags, outer.tracestate
         record.user_id = outer.user_id
-    if request_id is not None:
-        if is_request_id(request_id):
-            record.request_id = request_id
-        else:
-            record.client_request_id = clipped(safe_str(request_id))
+    given = "" if request_id is None else safe_str(request_id)
+    if is_request_id(given):
+        record.request_id = given
+    else:
+        record.client_request_id = clipped(given)
     if user is not None:
         record.user_id = safe_str(user, _NAME_LENGTH)
     return record

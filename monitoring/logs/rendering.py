@@ -117,8 +117,9 @@ def add_request(line: dict[str, Any], record: RequestRecord) -> None:
 
 
 def encode(line: dict[str, Any]) -> bytes:
-    """Return ``line`` as JSON and a newline. Never raises: what cannot be encoded comes out degraded, and what is longer
-    than 256 KiB is cut.
+    """Return ``line`` as JSON and a newline.
+
+    Never raises: what cannot be encoded comes out degraded, and what is longer than 256 KiB is cut.
     """
     try:
         encoded = orjson.dumps(line, default=safe_repr, option=_OPTIONS)
