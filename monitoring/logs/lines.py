@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 from zlib import crc32
 
+from ..context import current_record
 from ..observation import RequestRecord
 from .levels import LEVELS, Levels
 from .outlets import Handler, OnDropped, Route
@@ -67,9 +67,9 @@ class LogLines:
         self, level: str, logger: str, event: object, fields: Mapping[str, Any], exception: BaseException | None = None
     ) -> None:
         """Write one line, unless it is left out; errors do not wait in the queue."""
-        number = LEVELS.get(level, LEVELS["info"])
+        number = LEVELS.get(level, 20)
         try:
-            request = request_of(exception)
+            request = current_record.get() if exception is None else request_of(exception)
             if self._selects and self._leaves_out(number, level, logger, event, fields, exception, request):
                 return
             line = self._renderer.render(level, logger, event, fields, exception, request)
@@ -78,13 +78,13 @@ class LogLines:
         except Exception as error:
             line = bare_line(level, logger, error)
         if self.is_plain:
-            self.writer.write(line, number >= logging.ERROR)
+            self.writer.write(line, number >= 40)
         else:
             self.send(number, logger, line)
 
     def send(self, number: int, logger: str, line: bytes) -> None:
         """Send a rendered line to the main destination, and to each outlet whose way it takes."""
-        self.writer.write(line if self._shape is None else self._shape(line), number >= logging.ERROR)
+        self.writer.write(line if self._shape is None else self._shape(line), number >= LEVELS["error"])
         for route in self.routes:
             route.take(number, logger, line)
 

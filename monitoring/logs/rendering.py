@@ -70,7 +70,10 @@ class Renderer:
         if bound:
             _add_fields(line, bound if scrubber is None else scrubber.scrub_fields(bound))
         if fields:
-            _add_fields(line, fields)
+            if RESERVED.isdisjoint(fields):
+                line.update(fields)
+            else:
+                _add_fields(line, fields)
         if exception is not None:
             with_frames = getattr(exception, LOGGED, None) is None
             clean = safe_str if scrubber is None else scrubber.scrub_text
@@ -95,11 +98,8 @@ class Renderer:
 
 
 def _add_fields(line: dict[str, Any], fields: Mapping[str, Any]) -> None:
-    if RESERVED.isdisjoint(fields):
-        line.update(fields)
-    else:
-        for key, value in fields.items():
-            line[f"field_{key}" if key in RESERVED else key] = value
+    for key, value in fields.items():
+        line[f"field_{key}" if key in RESERVED else key] = value
 
 
 def request_of(exception: BaseException | None) -> RequestRecord | None:

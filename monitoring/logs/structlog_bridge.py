@@ -20,6 +20,8 @@ _current: LogLines | None = None
 _gates: dict[str, int] = {}
 """By logger, the level from which its calls do anything; see ``Levels.gates``."""
 _processors: tuple[Processor, ...] = ()
+_bound_by_structlog: Mapping[str, Any] = getattr(structlog.contextvars, "_CONTEXT_VARS", {"unknown": None})
+"""Empty as long as the app does not use structlog's own contextvars."""
 
 
 def get_logger(name: str) -> FilteringBoundLogger:
@@ -147,7 +149,10 @@ class LineLogger(structlog.BoundLoggerBase):
             if processed is None:
                 return
             level, event, fields = processed
-        _emit(lines, self._logger.name, level, event, fields)
+        exc_info = fields.pop("exc_info", None) if "exc_info" in fields else None
+        if _bound_by_structlog:
+            fields = {**structlog.contextvars.get_contextvars(), **fields}
+        lines.emit(level, self._logger.name, event, fields, _exception_of(exc_info) if exc_info else None)
 
 
 def level_name(number: int) -> str:
@@ -167,13 +172,6 @@ def filled(event: object, args: tuple[Any, ...] | Mapping[str, Any]) -> str:
 
 def _gate_of(name: str) -> int:
     return _current.levels.gate(name) if _current is not None else LEVELS["debug"]
-
-
-def _emit(lines: LogLines, name: str, level: str, event: object, fields: dict[str, Any]) -> None:
-    exc_info = fields.pop("exc_info", None)
-    if getattr(structlog.contextvars, "_CONTEXT_VARS", True):  # the app uses structlog's own contextvars
-        fields = {**structlog.contextvars.get_contextvars(), **fields}
-    lines.emit(level, name, event, fields, _exception_of(exc_info) if exc_info else None)
 
 
 def _processed(
@@ -196,8 +194,7 @@ def _processed(
 def _write_event(logger: Any, method: str, event_dict: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """Write one event of a bound logger that is not ours."""
     fields = dict(event_dict)
-    if _current is not None:
-        _emit(_current, logger.name, method, fields.pop("event", ""), fields)
+    LineLogger(logger, [], {})._write(method, fields.pop("event", ""), (), fields)
     raise structlog.DropEvent
 
 
