@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
-from collections.abc import AsyncGenerator, Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable
 from contextvars import Token
 from time import perf_counter
 from typing import Any, TypeVar
@@ -14,6 +11,7 @@ from .context import current_block, current_record, reset
 from .observation import Block, Kind, Observation, Run, outcome_of_exception
 from .recorder import Recorder
 from .utils.ids import new_ids
+from .utils.wrapping import decorated
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -24,8 +22,8 @@ class Span:
 
     What happens inside is its child: a kept request shows it as a tree, and LLM calls belong to the nearest agent.
     Outcomes: ``ok``, ``error``, ``cancelled``, and for generators ``closed_early``. A generator is timed from its
-    first step to its end, and is no parent: its caller's code runs in between. One block object is for one block at a
-    time; a decorator is for any number of calls.
+    first step to its end; what its caller's code does between the steps is not its child. One block object is for one
+    block at a time; a decorator is for any number of calls. Raise TypeError where a class is decorated.
     """
 
     def __init__(
@@ -40,68 +38,30 @@ class Span:
         self._token: Token[Block | None] | None = None
 
     def __enter__(self) -> None:
-        self._block = self._open()
-        self._token = current_block.set(self._block)
+        self._block = block = self._open()
+        self._token = current_block.set(block)
         self._started = perf_counter()
-        self._report_start(self._block)
+        if block.run is not None:
+            self._report_start(block)
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        self.pause()
+        self._report(error)
+
+    def pause(self) -> None:
+        """Leave the block for now: a generator has yielded."""
         if self._token is not None:
             reset(current_block, self._token)
-        self._report(self._started, error, self._block)
+
+    def resume(self) -> None:
+        """Be in the block again."""
+        self._token = current_block.set(self._block)
 
     def __call__(self, function: F) -> F:
         """Return ``function`` with each of its calls timed."""
-        for is_kind, wrap in (
-            (inspect.isasyncgenfunction, self._wrap_async_generator),
-            (inspect.iscoroutinefunction, self._wrap_coroutine),
-            (inspect.isgeneratorfunction, self._wrap_generator),
-        ):
-            if is_kind(function):
-                return functools.wraps(function)(wrap(function))  # type: ignore[return-value]
-        return functools.wraps(function)(self._wrap_function(function))  # type: ignore[return-value]
-
-    def _wrap_function(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        def observed(*args: Any, **kwargs: Any) -> Any:
-            with self._fresh():
-                return function(*args, **kwargs)
-
-        return observed
-
-    def _wrap_coroutine(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        async def observed(*args: Any, **kwargs: Any) -> Any:
-            with self._fresh():
-                return await function(*args, **kwargs)
-
-        return observed
-
-    def _wrap_generator(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        def observed(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
-            with self._timed():
-                return (yield from function(*args, **kwargs))
-
-        return observed
-
-    def _wrap_async_generator(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        async def observed(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
-            with self._timed():
-                steps = function(*args, **kwargs)
-                try:
-                    value = await anext(steps)
-                    while True:
-                        try:
-                            sent = yield value
-                        except GeneratorExit:
-                            await steps.aclose()
-                            raise
-                        except BaseException as thrown:
-                            value = await steps.athrow(thrown)
-                        else:
-                            value = await steps.asend(sent)
-                except StopAsyncIteration:
-                    return
-
-        return observed
+        return decorated(
+            function, lambda args, kwargs, in_steps: self._fresh(), "agent" if self._kind == "agent" else "observe"
+        )
 
     def _fresh(self) -> Span:
         return Span(self._recorder_of, self._name, self._attributes, self._kind)
@@ -112,37 +72,22 @@ class Span:
             return Block(self._name, parent, self._name, Run(new_ids()[1]))
         return Block(self._name, parent, parent.agent if parent is not None else "")
 
-    @contextmanager
-    def _timed(self) -> Generator[None, None, None]:
-        started, error = perf_counter(), None
-        opened = self._open() if self._kind == "agent" else None
-        if opened is not None:
-            self._report_start(opened)
-        try:
-            yield
-        except BaseException as raised:
-            error = raised
-            raise
-        finally:
-            self._report(started, error, opened)
+    def _report_start(self, block: Block) -> None:
+        start = Observation("agent_start", self._name, "", 0.0, current_record.get(), None, self._attributes)
+        start.opened, start.block = block, block.parent
+        self._recorder_of().record(start)
 
-    def _report_start(self, opened: Block) -> None:
-        if opened.run is not None:
-            start = Observation("agent_start", self._name, "", 0.0, current_record.get(), None, self._attributes)
-            start.opened, start.block = opened, opened.parent
-            self._recorder_of().record(start)
-
-    def _report(self, started: float, error: BaseException | None, opened: Block | None) -> None:
+    def _report(self, error: BaseException | None) -> None:
         observation = Observation(
             self._kind,
             self._name,
             "ok" if error is None else outcome_of_exception(error),
-            perf_counter() - started,
+            perf_counter() - self._started,
             current_record.get(),
             error if isinstance(error, Exception) else None,
             self._attributes,
         )
-        observation.started = started
-        observation.opened = opened
-        observation.block = opened.parent if opened is not None else current_block.get()
+        observation.started = self._started
+        observation.opened = self._block
+        observation.block = self._block.parent if self._block is not None else None
         self._recorder_of().record(observation)

@@ -305,6 +305,24 @@ def test_values_and_exceptions_can_be_sent_into_a_generator(sink: MemorySink) ->
     assert [next(steps), steps.send("hello"), steps.throw(KeyError())] == ["ready", "hello", "caught"]
 
 
+def test_what_happens_in_the_steps_of_a_generator_is_its_child(sink: MemorySink) -> None:
+    """And what its caller does between them is not."""
+
+    @monitoring.observe("outer")
+    def steps() -> Iterator[int]:
+        for number in range(2):
+            with monitoring.observe("inside"):
+                pass
+            yield number
+
+    for _ in steps():
+        with monitoring.observe("between"):
+            pass
+    (outer,) = [one for one in sink.observations if one.name == "outer"]
+    assert [one.block is outer.opened for one in sink.observations if one.name == "inside"] == [True, True]
+    assert [one.block for one in sink.observations if one.name == "between"] == [None, None]
+
+
 # Async generators
 
 
