@@ -12,13 +12,12 @@ Ctrl-C is ``cancelled``.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar, copy_context
-from dataclasses import dataclass
 from functools import partial
 from inspect import Parameter, signature
 from time import perf_counter
-from typing import Any, Final, Generic, NamedTuple, TypeVar, overload
+from typing import Any, Final, Generic, TypeVar, overload
 
 from monitoring.context import bind, current_record, reset
 from monitoring.logs.levels import LEVELS, Level
@@ -71,10 +70,13 @@ class _Block(Generic[P]):
         in, and then it is the last of all.
         """
         begun, still_open = _begun.get(), self._open
-        piece = next((piece for piece in reversed(begun) if piece in still_open), still_open[-1])
-        still_open.remove(piece)
-        _begun.set(tuple(other for other in begun if other is not piece))
-        return piece
+        for place in range(len(begun) - 1, -1, -1):
+            if begun[place] in still_open:
+                piece: P = begun[place]
+                _begun.set(begun[:place] + begun[place + 1 :])
+                still_open.remove(piece)
+                return piece
+        return still_open.pop()
 
 
 _begun: ContextVar[tuple[Any, ...]] = ContextVar("monitoring_begun", default=())
@@ -164,7 +166,8 @@ def log_call(
         plain = plain_function(function)
         module = logger or getattr(plain, "__module__", None) or "app"
         shape = _Shape("log_call", event or _name(plain), module, level, slow_seconds)
-        return decorated(function, _Call(shape, _pickers(function, args), entry).begin, "log_call")
+        at_entry = _Shape("log_call", shape.event, module, "debug", None) if entry else None
+        return decorated(function, _Call(shape, _picks(function, args), at_entry).begin, "log_call")
 
     return decorate if function is None else decorate(function)
 
@@ -181,38 +184,36 @@ class _Fields(bind):
         self.__enter__()
 
 
-@dataclass(frozen=True, slots=True)
 class _Shape:
     """What all lines of one use of a helper have in common."""
 
-    helper: str
-    event: str
-    logger: str
-    level: Level
-    slow_seconds: float | None
+    def __init__(self, helper: str, event: str, logger: str, level: Level, slow_seconds: float | None) -> None:
+        if level not in LEVELS:
+            raise ValueError(f"level of {helper} must be one of {', '.join(LEVELS)}, got {level!r}.")
+        if slow_seconds is not None and not slow_seconds >= 0:
+            raise ValueError(f"slow_seconds of {helper} must be 0 or more, or None, got {slow_seconds!r}.")
+        self.event = event
+        self.logger = logger
+        self.level = level
+        self.number = LEVELS[level]
+        self.slow_seconds = slow_seconds or 0.0
 
-    def __post_init__(self) -> None:
-        if self.level not in LEVELS:
-            raise ValueError(f"level of {self.helper} must be one of {', '.join(LEVELS)}, got {self.level!r}.")
-        if self.slow_seconds is not None and not self.slow_seconds >= 0:
-            raise ValueError(f"slow_seconds of {self.helper} must be 0 or more, or None, got {self.slow_seconds!r}.")
-
-    def lines(self, level: Level | None = None) -> LogLines | None:
+    def lines(self) -> LogLines | None:
         """Return where the lines go, None while their level is off."""
         lines: LogLines | None = getattr(current(), "log_lines", None)  # there is none before ``configure``
         if lines is None:
             return None
-        gate = lines.levels.gates.get(self.logger) or lines.levels.gate(self.logger)
-        return lines if LEVELS[level or self.level] >= gate else None
+        levels = lines.levels
+        return lines if self.number >= (levels.gates.get(self.logger) or levels.gate(self.logger)) else None
 
     def write(self, lines: LogLines, fields: Mapping[str, Any], seconds: float, error: BaseException | None) -> None:
-        """Write the line of what took so long and ended like this, unless it was to be slow and was not."""
+        """Write the line of what took so long and ended like this."""
         outcome, level = _outcome(error), self.level
         told = {**fields, "duration_ms": round(seconds * 1000, 3), "outcome": outcome}
         if outcome == "error":
             told["error_type"] = type(error).__name__
             level = "critical" if level == "critical" else "error"
-        elif self.slow_seconds is not None and seconds < self.slow_seconds:
+        elif seconds < self.slow_seconds:
             return
         lines.emit(level, self.logger, self.event, told, error if isinstance(error, Exception) else None)
 
@@ -235,9 +236,9 @@ class _Timed:
         self._started = perf_counter()
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
-        if self._lines is None:
-            return
         seconds = perf_counter() - self._started
+        if self._lines is None or (error is None and seconds < self._shape.slow_seconds):
+            return
         if self._context is None:
             self._shape.write(self._lines, self._fields(), seconds, error)
         else:
@@ -248,55 +249,42 @@ class _Timed:
     def resume(self) -> None: ...
 
 
-class _Call(NamedTuple):
+Pick = Callable[[tuple[Any, ...], dict[str, Any]], Any]
+"""Finds one argument of a call, ``Parameter.empty`` where the call has left it out."""
+
+
+class _Call:
     """What ``log_call`` knows of the function that it decorates."""
 
-    shape: _Shape
-    pickers: tuple[_Picker, ...]
-    has_entry: bool
+    def __init__(self, shape: _Shape, picks: Mapping[str, Pick], entry: _Shape | None) -> None:
+        self._shape = shape
+        self._picks = picks
+        self._entry = entry
 
     def begin(self, args: tuple[Any, ...], kwargs: dict[str, Any], in_steps: bool) -> _Timed | None:
         """Return a call that begins now, None while its level is off."""
-        lines = self.shape.lines()
+        lines = self._shape.lines()
         if lines is None:
             return None
-        if self.has_entry and self.shape.lines("debug") is not None:
-            lines.emit(
-                "debug", self.shape.logger, self.shape.event, {**self._picked(args, kwargs), "outcome": "started"}
-            )
-        return _Timed(self.shape, lines, partial(self._picked, args, kwargs), in_steps)
+        entry = self._entry
+        if entry is not None and entry.lines() is not None:
+            lines.emit("debug", entry.logger, entry.event, {**self._picked(args, kwargs), "outcome": "started"})
+        fields = partial(self._picked, args, kwargs) if self._picks else dict
+        return _Timed(self._shape, lines, fields, in_steps)
 
     def _picked(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-        found = {picker.field: picker.pick(args, kwargs) for picker in self.pickers}
-        return {field: value for field, value in found.items() if value is not Parameter.empty}
+        picked = {}
+        for field, pick in self._picks.items():
+            value = pick(args, kwargs)
+            if value is not Parameter.empty:
+                picked[field] = value
+        return picked
 
 
-class _Picker(NamedTuple):
-    """Finds one argument of a call without binding the others."""
-
-    field: str
-    parameter: Parameter
-    position: int
-    named: frozenset[str]
-    """What the function can be given by name, and does not come in its ``**kwargs``."""
-
-    def pick(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Return the argument, its default, or ``Parameter.empty`` where the call has left it out."""
-        kind, name = self.parameter.kind, self.parameter.name
-        if kind is Parameter.VAR_KEYWORD:
-            return {key: value for key, value in kwargs.items() if key not in self.named}
-        if kind is Parameter.VAR_POSITIONAL:
-            return args[self.position :]
-        if kind is not Parameter.KEYWORD_ONLY and self.position < len(args):
-            return args[self.position]
-        default = self.parameter.default
-        return default if kind is Parameter.POSITIONAL_ONLY else kwargs.get(name, default)
-
-
-def _pickers(function: Any, names: Iterable[str]) -> tuple[_Picker, ...]:
+def _picks(function: Any, names: Iterable[str]) -> dict[str, Pick]:
     names = tuple(names)
     if not names:
-        return ()
+        return {}
     is_wrapped = isinstance(function, (classmethod, staticmethod))
     parameters = signature(function.__func__ if is_wrapped else function).parameters
     unknown = next((name for name in names if name not in parameters), None)
@@ -305,10 +293,23 @@ def _pickers(function: Any, names: Iterable[str]) -> tuple[_Picker, ...]:
             f"args of log_call name {unknown!r}, and {_name(function)} has {', '.join(parameters) or 'no arguments'}; "
             "name those."
         )
-    by_name = (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
-    named = frozenset(name for name, parameter in parameters.items() if parameter.kind in by_name)
-    places = {name: place for place, name in enumerate(parameters)}
-    return tuple(_Picker(_field(name), parameters[name], places[name], named) for name in names)
+    return {_field(name): _pick(list(parameters.values()), list(parameters).index(name)) for name in names}
+
+
+def _pick(parameters: Sequence[Parameter], place: int) -> Pick:
+    """Return what finds the argument of one parameter without binding those of the others."""
+    kind, name, default = parameters[place].kind, parameters[place].name, parameters[place].default
+    if kind is Parameter.VAR_POSITIONAL:
+        return lambda args, kwargs: args[place:]
+    if kind is Parameter.VAR_KEYWORD:
+        by_name = (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
+        others = frozenset(other.name for other in parameters if other.kind in by_name)
+        return lambda args, kwargs: {key: value for key, value in kwargs.items() if key not in others}
+    if kind is Parameter.KEYWORD_ONLY:
+        return lambda args, kwargs: kwargs.get(name, default)
+    if kind is Parameter.POSITIONAL_ONLY:
+        return lambda args, kwargs: args[place] if place < len(args) else default
+    return lambda args, kwargs: args[place] if place < len(args) else kwargs.get(name, default)
 
 
 class _Job:

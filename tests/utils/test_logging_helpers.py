@@ -276,7 +276,7 @@ def test_nothing_is_picked_while_the_level_is_off(log: Log, monkeypatch: pytest.
     def pick(*_: Any) -> None:
         raise RuntimeError("picked")
 
-    monkeypatch.setattr("monitoring.utils.logging_helpers._Picker.pick", pick)
+    monkeypatch.setattr("monitoring.utils.logging_helpers._Call._picked", pick)
     assert log_call(level="debug", args=["a"])(lambda a: a)(1) == 1
     with pytest.raises(RuntimeError, match="picked"):
         log_call(level="info", args=["a"])(lambda a: a)(1)
