@@ -192,7 +192,7 @@ class RotatingFile:
         if written == len(lines):
             self._is_torn = False
             return written
-        self._look_again_soon()
+        self._looked_at = -math.inf
         return _whole_lines(lines, written)
 
     def _fitting(self, block: memoryview, max_bytes: int, now: float) -> int:
@@ -211,12 +211,9 @@ class RotatingFile:
             or self._is_period_over(now)
         )
 
-    def _look_again_soon(self) -> None:
-        self._looked_at = -math.inf
-
     def _look(self, now: float) -> None:
         self._take_stock(now)
-        if self._size and self._is_period_over(now):
+        if self._is_period_over(now):
             self._rotate(now, 1)
 
     def _take_stock(self, now: float) -> None:
@@ -300,8 +297,6 @@ class RotatingFile:
             self._rotation_due = now + _ROTATE_AGAIN_SECONDS
             return self._complain(error)
         self._take_stock(now)
-        if self._size >= least:
-            self._look_again_soon()
 
     def _complain(self, error: OSError) -> None:
         if not self._complained:

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from monitoring.logs import files
+from monitoring.logs import files, locks
 from monitoring.logs.files import LogFile, RotatingFile
 from monitoring.logs.locks import held_alone
 from monitoring.logs.retention import Retention, hidden_beside
@@ -229,6 +229,31 @@ def test_while_another_process_rotates_lines_go_on(path: Path, clock: FakeClock)
     assert _contents(path) == [b"12345678\none more\n", b"next\n"]
 
 
+def test_a_file_that_is_renamed_while_it_is_opened_is_left_at_once(
+    path: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the opening and the holding there is a moment in which it may be rotated, and even compressed."""
+    share = locks.share
+
+    def rename_and_share(fd: int) -> bool:
+        monkeypatch.setattr(locks, "share", share)
+        os.rename(path, path.with_name("app.log.1"))
+        return share(fd)
+
+    monkeypatch.setattr(locks, "share", rename_and_share)
+    RotatingFile(str(path), clock=clock).write(b"a\n")
+    assert _contents(path) == [b"", b"a\n"]
+
+
+def test_a_file_that_was_cut_off_is_not_rotated_for_its_former_size(path: Path, clock: FakeClock) -> None:
+    """Its size is looked at again under the lock."""
+    file = RotatingFile(str(path), max_bytes=1_000, clock=clock)
+    file.write(b"x" * 49 + b"\n")
+    file._size = 990  # as at a look before it was cut off
+    file.write(b"y" * 49 + b"\n")
+    assert _contents(path) == [b"x" * 49 + b"\n" + b"y" * 49 + b"\n"]
+
+
 def test_a_file_that_is_cut_off_after_a_copy_goes_on_at_its_beginning(path: Path, clock: FakeClock) -> None:
     """logrotate's ``copytruncate``: no hole of zeros, and the size counts from zero again."""
     file = RotatingFile(str(path), max_bytes=100, clock=clock)
@@ -287,9 +312,10 @@ def test_where_rotation_fails_lines_go_on_to_the_same_file(
     assert _contents(path) == [b"one\ntwo\nsix\nten\n"]
     assert capfd.readouterr().err.count("monitoring cannot rotate") == 1
     obstacle.rmdir()
+    file.write(b"soon\n")
     clock.advance(11)
     file.write(b"end\n")
-    assert _contents(path) == [b"one\ntwo\nsix\nten\n", b"end\n"]
+    assert _contents(path) == [b"one\ntwo\nsix\nten\nsoon\n", b"end\n"]
 
 
 def test_files_are_made_with_the_mode_that_was_asked_for(path: Path) -> None:
@@ -312,6 +338,22 @@ def test_a_line_that_was_cut_short_is_written_again_whole(path: Path, monkeypatc
     disk.room = 1_000
     file.write(b"fourth\n")
     assert path.read_bytes() == b"before\nfirst\nseco\nsecond\nthird\nfourth\n"
+
+
+def test_a_write_that_is_cut_short_is_not_gone_on_with(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process may have written meanwhile, so the line begins anew, even where there is room again at once."""
+    file = RotatingFile(str(path))
+    disk = Disk(10, monkeypatch)
+    cut_short = disk.write
+
+    def write_and_free(fd: int, data: bytes | memoryview) -> int:
+        size = cut_short(fd, data)
+        disk.room = 1_000
+        return size
+
+    monkeypatch.setattr(os, "write", write_and_free)
+    file.write(b"first\nsecond\nthird\n")
+    assert path.read_bytes() == b"first\nseco\nsecond\nthird\n"
 
 
 def test_a_block_that_is_refused_is_not_written_later_either(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -476,6 +518,50 @@ def test_lines_that_cannot_be_written_are_counted(path: Path, monkeypatch: pytes
     writer.close()
     assert dropped == [("write_failed", 3), ("write_failed", 1)]
     assert path.read_bytes() == b"one\ntw"
+
+
+def test_a_flush_writes_what_did_not_fit_before(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a line that follows."""
+    writer = LogFile(path).open("shop", _ignore)
+    disk = Disk(2, monkeypatch)
+    writer.write(b"one\n")
+    writer.flush()
+    disk.room = 1_000
+    writer.flush()
+    assert path.read_bytes() == b"on\none\n"
+
+
+def test_a_flush_without_time_writes_nothing(path: Path) -> None:
+    """What waits goes on waiting."""
+    writer = LogWriter(RotatingFile(str(path)))
+    writer.queues = True  # queue without the thread that would drain it
+    writer.write(b"one\n")
+    writer.flush(0)
+    assert not path.exists()
+    writer.flush()
+    assert path.read_bytes() == b"one\n"
+
+
+def test_a_forked_child_has_no_file_of_its_parent_open(path: Path) -> None:
+    """It opens the file anew at its own first line, and holds it for itself."""
+    writer = LogFile(path).open("shop", _ignore)
+    writer.write(b"parent\n")
+    writer.flush()
+    assert isinstance(writer._file, RotatingFile)
+    inherited = writer._file._fd
+    child = os.fork()
+    if child == 0:
+        is_closed = False
+        try:
+            os.fstat(inherited)
+        except OSError:
+            is_closed = True
+        writer.write(b"child\n")
+        writer.close()
+        os._exit(0 if is_closed else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    writer.close()
+    assert path.read_bytes() == b"parent\nchild\n"
 
 
 class _Stalled:

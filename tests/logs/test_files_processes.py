@@ -94,7 +94,7 @@ def _logrotate() -> str:
 @pytest.mark.parametrize("max_bytes", [2_000, 50_000, 1_000_000])
 def test_every_line_is_there_once_in_a_long_run(max_bytes: int, tmp_path: Path) -> None:
     """Files that hold a dozen lines, and files that hold many blocks; hourly bounds shrunk to a second."""
-    lines = 5_000 if max_bytes < 10_000 else 150_000
+    lines = 20_000 if max_bytes < 10_000 else 150_000
     verdict = _run(tmp_path / "app.log", lines, max_bytes=max_bytes, rotate_every=1, compress=True)
     assert verdict.is_exact, verdict
 

@@ -113,6 +113,14 @@ def test_directories_and_links_of_our_names_are_left_alone(tmp_path: Path) -> No
     assert (tmp_path / "elsewhere").read_text() == "mine"
 
 
+def test_a_link_does_not_count_as_a_file_that_stays(tmp_path: Path) -> None:
+    """The newest file stays, though a link has a younger name."""
+    file = _rotated(tmp_path, 1)
+    (tmp_path / f"app.log.{STAMP}").symlink_to(file)
+    _tidy(tmp_path, Retention(files=1))
+    assert file.exists()
+
+
 def test_pattern_characters_in_a_name_mean_themselves(tmp_path: Path) -> None:
     """``app[1]*.log`` owns its files, and not those of ``app1x.log``."""
     own = _rotated(tmp_path, 1, name="app[1]*.log")
