@@ -15,9 +15,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
-from .context import current_record
 from .error_categories import category_of, level_of
 from .error_groups import Fingerprint, Grouper, InApp, normalise
+from .logs.rendering import request_of
 from .observation import Kind, Observation, RequestRecord
 from .outbox import Outbox
 from .recorder import Fold, OnFailure, Recorder, only_of_noted_requests
@@ -88,7 +88,7 @@ class ErrorReport(Observation):
         context: Mapping[str, Any],
     ) -> None:
         name = type_name(error) if error is not None else normalise(text)
-        super().__init__("error", name, level or "error", 0.0, current_record.get(), error, context)
+        super().__init__("error", name, level or "error", 0.0, request_of(error), error, context)
         self.text = text
         self.level = level
         self.fingerprint = fingerprint

@@ -71,7 +71,7 @@ ERRORS: Final = Declaration(
 SPAN_DURATION: Final = Declaration(
     name="monitoring_span_duration_seconds",
     kind="histogram",
-    help="Time spent in the pieces of code under observe().",
+    help="Time spent in jobs and in the pieces of code under observe().",
     labels=("name", "outcome"),
     le=scale.HTTP_SECONDS,
 )
@@ -166,6 +166,7 @@ class Metrics:
             "websocket": self._fold_websocket,
             "background": self._fold_background,
             "span": self._fold_span,
+            "job": self._fold_span,
         }
 
     def declare(self, declaration: Declaration) -> None:

@@ -2,8 +2,8 @@
 
 Each decorates def, async def, generators and async generators, methods, ``functools.partial``, and stands above or
 below ``classmethod`` and ``staticmethod``. All but ``log_call`` are ``with`` and ``async with`` blocks, too. One object
-serves any number of blocks and calls at a time, in any tasks and threads. Between the steps of a generator its caller's
-code runs, and sees none of its context. Before ``configure`` nothing is written.
+serves any number of blocks and calls at a time, in any tasks and threads. Between the steps of a decorated generator
+its caller's code runs, and sees none of its context. Before ``configure`` nothing is written.
 
 Outcomes: ``ok``, ``error``, ``cancelled``, and for generators ``closed_early``. An exit with status 0 is ``ok``, one by
 Ctrl-C is ``cancelled``.
@@ -17,7 +17,7 @@ from contextvars import ContextVar, copy_context
 from functools import partial
 from inspect import Parameter, signature
 from time import perf_counter
-from typing import Any, Final, Generic, TypeVar, overload
+from typing import Any, Final, TypeVar, overload
 
 from monitoring.context import bind, current_record, reset
 from monitoring.logs.levels import LEVELS, Level
@@ -31,7 +31,6 @@ from .plain import safe_str
 from .wrapping import Piece, decorated, plain_function
 
 F = TypeVar("F", bound=Callable[..., Any])
-P = TypeVar("P", bound=Piece)
 
 _OWN_FIELDS: Final = frozenset({"duration_ms", "outcome", "error_type", "exception"})
 """Fields of a line that the caller does not set; one of the same name comes out as ``field_<name>``."""
@@ -39,21 +38,31 @@ _NAME_LENGTH: Final = 200
 """Characters kept of a job's name and user."""
 
 
-class _Block(Generic[P]):
+class _Block:
     """A ``with`` block, an ``async with`` block and a decorator in one object."""
 
-    def __init__(self, begin: Callable[[bool], P]) -> None:
+    def __init__(self, begin: Callable[[bool], Piece]) -> None:
         self._begin = begin
-        self._open: list[P] = []
+        self._open: list[Piece] = []
 
     def __enter__(self) -> None:
         piece = self._begin(False)
         piece.__enter__()
         self._open.append(piece)
-        _begun.set((*_begun.get(), piece))
+        _begun.set((*_begun.get(), (self, piece)))
 
     def __exit__(self, *raised: Any) -> None:
-        self._ending().__exit__(*raised)
+        """End the block that began last in this context, from between those that began after it."""
+        begun = _begun.get()
+        for place in range(len(begun) - 1, -1, -1):
+            owner, piece = begun[place]
+            if owner is self and piece in self._open:
+                later = begun[place + 1 :]
+                _begun.set(begun[:place] + later)
+                self._open.remove(piece)
+                return _end_below(piece, later, raised)
+        # A framework may end a block in another context than it began in: there, it is the last of all.
+        self._open.pop().__exit__(*raised)
 
     async def __aenter__(self) -> None:
         self.__enter__()
@@ -65,25 +74,24 @@ class _Block(Generic[P]):
         """Return ``function`` with each of its calls such a block."""
         return decorated(function, lambda _, __, in_steps: self._begin(in_steps), type(self).__name__)
 
-    def _ending(self) -> P:
-        """Return the block that began last in this context; a framework may end one in another context than it began
-        in, and then it is the last of all.
-        """
-        begun, still_open = _begun.get(), self._open
-        for place in range(len(begun) - 1, -1, -1):
-            if begun[place] in still_open:
-                piece: P = begun[place]
-                _begun.set(begun[:place] + begun[place + 1 :])
-                still_open.remove(piece)
-                return piece
-        return still_open.pop()
 
+_Begun = tuple[tuple[_Block, Piece], ...]
 
-_begun: ContextVar[tuple[Any, ...]] = ContextVar("monitoring_begun", default=())
+_begun: ContextVar[_Begun] = ContextVar("monitoring_begun", default=())
 """The blocks that began in this context and have not ended in it."""
 
 
-class log_context(_Block["_Fields"]):  # noqa: N801  (reads as a verb, like ``bind``)
+def _end_below(piece: Piece, later: _Begun, raised: Any) -> None:
+    """End a block while others that began after it go on: generators with blocks end in any order."""
+    going_on = [other for owner, other in later if other in owner._open]
+    for other in reversed(going_on):
+        other.pause()
+    piece.__exit__(*raised)
+    for other in going_on:
+        other.resume()
+
+
+class log_context(_Block):  # noqa: N801  (reads as a verb, like ``bind``)
     """Put fields on every log line of a block, or of each call of a function. Blocks nest, and the inner one's value
     wins.
     """
@@ -92,7 +100,7 @@ class log_context(_Block["_Fields"]):  # noqa: N801  (reads as a verb, like ``bi
         super().__init__(lambda _: _Fields(**fields))
 
 
-class log_duration(_Block["_Timed"]):  # noqa: N801
+class log_duration(_Block):  # noqa: N801
     """Write one line when a block, or each call of a function, has ended: ``event`` with the fields, ``duration_ms``,
     ``outcome`` and ``error_type``.
 
@@ -108,7 +116,7 @@ class log_duration(_Block["_Timed"]):  # noqa: N801
         super().__init__(lambda in_steps: _Timed(shape, shape.lines(), lambda: own, in_steps))
 
 
-class log_request(_Block["_Job"]):  # noqa: N801
+class log_request(_Block):  # noqa: N801
     """Make a block, or each call of a function, a job: what a request is in the middleware, for code outside of one,
     such as a script, a consumer or a command.
 
@@ -282,7 +290,7 @@ class _Call:
 
 
 def _picks(function: Any, names: Iterable[str]) -> dict[str, Pick]:
-    names = tuple(names)
+    names = (names,) if isinstance(names, str) else tuple(names)
     if not names:
         return {}
     is_wrapped = isinstance(function, (classmethod, staticmethod))

@@ -365,6 +365,12 @@ def test_an_argument_that_does_not_exist_is_refused_when_decorating(function: An
         log_call(args=["a", "amount"])(function)
 
 
+def test_one_argument_may_be_named_by_itself(log: Log) -> None:
+    """Its name is not taken for a list of letters."""
+    log_call(args="amount", event="x")(lambda amount: None)(5)
+    assert log.line("x")["amount"] == 5
+
+
 def test_an_argument_that_is_missing_is_an_error_of_the_call(log: Log) -> None:
     """The line leaves it out."""
     with pytest.raises(TypeError, match="missing"):
@@ -717,6 +723,36 @@ def test_a_block_may_end_in_another_context_than_it_began_in() -> None:
     assert bound_fields() == {}
 
 
+def test_blocks_may_end_in_any_order() -> None:
+    """As those within generators do; each takes its own fields away, and nothing of it stays."""
+    first, second, third = log_context(a=1, x=1), log_context(b=2, x=2), log_context(c=3)
+    for block in (first, second, third):
+        block.__enter__()
+    second.__exit__(None, None, None)
+    assert bound_fields() == {"a": 1, "x": 1, "c": 3}
+    first.__exit__(None, None, None)
+    assert bound_fields() == {"c": 3}
+    third.__exit__(None, None, None)
+    assert bound_fields() == {}
+
+
+def test_blocks_within_interleaved_generators_leave_nothing() -> None:
+    """Though the generators end in the order in which they began."""
+
+    def generator(name: str) -> Iterator[None]:
+        with log_context(**{name: 1}), log_request(name):
+            yield
+
+    first, second = generator("a"), generator("b")
+    for steps in (first, second):
+        next(steps)
+    assert bound_fields() == {"a": 1, "b": 1}
+    assert list(first) == []
+    assert bound_fields() == {"b": 1}
+    assert list(second) == []
+    assert (bound_fields(), current_record.get()) == ({}, None)
+
+
 def test_between_the_steps_of_a_generator_its_fields_are_not_there() -> None:
     """And each step has them, with what its caller has bound then."""
 
@@ -1048,11 +1084,13 @@ def test_a_job_that_is_ended_says_how(log: Log, error: BaseException, outcome: s
 
 
 def test_a_job_is_no_request_in_the_metrics(log: Log) -> None:
-    """Nor in what is kept of requests."""
+    """Its time is counted like that of a block under ``observe``."""
     with log_request("x"):
         calls()
     snapshot = log.monitoring.metrics.snapshot()
     assert "http_server_request_duration_seconds" not in snapshot
+    (series,) = snapshot["monitoring_span_duration_seconds"].series
+    assert (series.labels, series.count) == ({"name": "x", "outcome": "ok"}, 1)
     assert [series.count for series in snapshot["db_client_operation_duration_seconds"].series] == [1]
     kinds: list[Kind] = [one.kind for one in log.sink.observations]
     assert (kinds.count("job"), kinds.count("request")) == (1, 0)
@@ -1079,6 +1117,15 @@ def test_a_failure_reaches_the_error_tracker_once(log: Log) -> None:
     assert errors_counted(log.monitoring) == 1
     inner, outer = log.lines("job")
     assert inner["error_group"] == outer["error_group"]
+
+
+def test_a_failure_that_is_captured_after_its_job_is_counted_once(log: Log) -> None:
+    """The exception tells in which job it happened."""
+    error = LookupError()
+    with contextlib.suppress(LookupError), log_request("x"):
+        raise error
+    assert monitoring.capture_exception(error) == log.line("job")["error_group"]
+    assert errors_counted(log.monitoring) == 1
 
 
 def test_a_failure_of_a_job_inside_of_a_request_is_counted_once(log: Log) -> None:
