@@ -3,6 +3,8 @@ PORT ?= 8000
 WORKERS ?= 2
 PYTHON ?= python3
 BIN := .venv/bin
+COMPONENTS := prometheus chromium redis-server postgresql=psql npm:@copilotkit/aimock@1.43.0 \
+	rsyslog=rsyslogd 'rsyslog-gnutls=/usr/lib/*/rsyslog/lmnsd_gtls.so'
 
 .PHONY: demo test test-long lint bench dashboard clean
 
@@ -10,11 +12,11 @@ demo: .venv/demo
 	$(BIN)/monitoring demo --port $(PORT) --workers $(WORKERS) $(ARGS)
 
 test: .venv/test
-	scripts/install-components prometheus chromium redis-server postgresql=psql npm:@copilotkit/aimock@1.43.0
+	scripts/install-components $(COMPONENTS)
 	$(BIN)/python -m pytest -m "not long" $(ARGS)
 
 test-long: .venv/test
-	scripts/install-components prometheus chromium redis-server postgresql=psql npm:@copilotkit/aimock@1.43.0
+	scripts/install-components $(COMPONENTS)
 	$(BIN)/python -m pytest $(ARGS)
 
 lint: .venv/lint

@@ -60,7 +60,8 @@ class Delivery:
         self._batch: list[bytes] = []
         """Lines that were taken from the queue, and are in nobody else's keeping yet."""
         self._keeping = threading.Lock()
-        self._is_over = False
+        self.is_over = False
+        """Whether nothing is sent any more."""
         self._failures = 0
         self._next_try = 0.0
 
@@ -95,7 +96,7 @@ class Delivery:
         """End: spool what is not delivered, or count it as dropped. Wait so long at most for a spooling under way."""
         if not self._keeping.acquire(timeout=seconds):
             return
-        self._is_over = True
+        self.is_over = True
         while self._load():
             if self._spool is None or not self._spool.add(self._batch):
                 self._on_dropped("undelivered" if self._spool is None else "spool_full", len(self._batch))
@@ -125,7 +126,7 @@ class Delivery:
             return False
         rest = self._send(lines)
         with self._keeping:
-            if not self._is_over:
+            if not self.is_over:
                 self._batch = rest
         return not rest
 
@@ -178,7 +179,7 @@ class Delivery:
         if self._spool is None:
             return
         with self._keeping:
-            while not self._is_over and self._load() and self._spool.add(self._batch):
+            while not self.is_over and self._load() and self._spool.add(self._batch):
                 self._batch = []
 
     def _load(self) -> bool:

@@ -59,6 +59,8 @@ class ShippingOutlet:
             _release(self._wake)
         if self._thread is None:
             self._start()
+        if self._delivery.is_over:  # another thread has closed it meanwhile
+            self._delivery.put_away(0.0)
 
     def flush(self, seconds: float = 5.0) -> None:
         """Deliver what waits, or see it on disk, for at most so long. A receiver that is away is tried at once."""

@@ -23,7 +23,7 @@ _SD_ID: Final = "monitoring@32473"
 """32473 is the enterprise number that RFC 5612 sets aside for examples: this pack has none of its own."""
 _PARAMETERS: Final = ("request_id", "trace_id", "span_id", "user_id")
 _NOT_PRINTABLE: Final = re.compile(r"[^!-~]")
-_ESCAPED: Final = re.compile(r'(["\\\\\\]])')
+_ESCAPED: Final = re.compile(r'(["\\\]])')
 
 
 _MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")

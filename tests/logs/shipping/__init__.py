@@ -1,0 +1,1 @@
+"""Shipping: queue, spool, delivery, and the receivers in the network."""
