@@ -135,7 +135,7 @@ def test_an_agent_that_is_marked_is_a_tool_with_a_run_of_its_own(log: Log) -> No
 
 def test_a_tool_outside_of_agents_is_no_agents(log: Log) -> None:
     """A block is a block, and an agent a run, whatever its mark."""
-    with monitoring.observe("search", tool=True):
+    with monitoring.observe("step"), monitoring.observe("search", tool=True):
         pass
     with monitoring.agent("searcher", tool=True):
         pass

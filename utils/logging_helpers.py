@@ -214,15 +214,15 @@ class _Shape:
         levels = lines.levels
         return lines if self.number >= (levels.gates.get(self.logger) or levels.gate(self.logger)) else None
 
-    def write(self, lines: LogLines, fields: Mapping[str, Any], seconds: float, error: BaseException | None) -> None:
+    def write(
+        self, lines: LogLines, fields: Mapping[str, Any], seconds: float, outcome: str, error: BaseException | None
+    ) -> None:
         """Write the line of what took so long and ended like this."""
-        outcome, level = _outcome(error), self.level
+        level = self.level
         told = {**fields, "duration_ms": round(seconds * 1000, 3), "outcome": outcome}
         if outcome == "error":
             told["error_type"] = type(error).__name__
             level = "critical" if level == "critical" else "error"
-        elif seconds < self.slow_seconds:
-            return
         lines.emit(level, self.logger, self.event, told, error if isinstance(error, Exception) else None)
 
 
@@ -244,13 +244,14 @@ class _Timed:
         self._started = perf_counter()
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
-        seconds = perf_counter() - self._started
-        if self._lines is None or (error is None and seconds < self._shape.slow_seconds):
+        seconds, outcome, shape = perf_counter() - self._started, _outcome(error), self._shape
+        if self._lines is None or (seconds < shape.slow_seconds and outcome != "error"):
             return
+        ended = (self._lines, self._fields(), seconds, outcome, error)
         if self._context is None:
-            self._shape.write(self._lines, self._fields(), seconds, error)
+            shape.write(*ended)
         else:
-            self._context.run(self._shape.write, self._lines, self._fields(), seconds, error)
+            self._context.run(shape.write, *ended)
 
     def pause(self) -> None: ...
 
@@ -328,7 +329,6 @@ class _Job:
         self._fields = bind(**fields)
 
     def __enter__(self) -> None:
-        self._record.started = perf_counter()
         self.resume()
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:

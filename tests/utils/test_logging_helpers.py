@@ -20,6 +20,7 @@ from typing import Any
 
 import orjson
 import pytest
+import sqlalchemy
 from fastapi import Depends, FastAPI
 from starlette.testclient import TestClient
 
@@ -260,6 +261,18 @@ def test_the_line_for_the_start_is_left_out_above_debug(log: Log) -> None:
     assert log.endings() == [("x", "ok")]
 
 
+def test_a_fast_call_that_is_cancelled_is_not_logged(log: Log) -> None:
+    """It did not fail."""
+
+    @log_call(slow_seconds=3600)
+    def leave() -> None:
+        raise asyncio.CancelledError
+
+    with pytest.raises(asyncio.CancelledError):
+        leave()
+    assert log.lines() == []
+
+
 # log_call: levels
 
 
@@ -318,6 +331,7 @@ def test_what_is_decorated_before_configure_is_logged_after_it(tmp_path: Path) -
         ((1,), {}, {"a": 1, "b": "b", "c": "c", "rest": [], "more": {}}),
         ((1, 2, 5, 6), {"c": 4, "x": 7}, {"a": 1, "b": 2, "c": 4, "rest": [5, 6], "more": {"x": 7}}),
         ((1,), {"a": 9}, {"a": 1, "b": "b", "c": "c", "rest": [], "more": {"a": 9}}),
+        ((), {"a": 9}, {"a": "a", "b": "b", "c": "c", "rest": [], "more": {"a": 9}}),
     ],
     ids=str,
 )
@@ -327,7 +341,7 @@ def test_arguments_are_found_as_python_finds_them(
     """By position, by name, by default, and what is left."""
 
     @log_call(args=["a", "b", "c", "rest", "more"])
-    def work(a: Any, /, b: Any = "b", *rest: Any, c: Any = "c", **more: Any) -> dict[str, Any]:
+    def work(a: Any = "a", /, b: Any = "b", *rest: Any, c: Any = "c", **more: Any) -> dict[str, Any]:
         return {"a": a, "b": b, "c": c, "rest": list(rest), "more": more}
 
     assert work(*args, **kwargs) == expected
@@ -720,6 +734,20 @@ def test_a_block_may_end_in_another_context_than_it_began_in() -> None:
     assert second.run(lambda: dict(bound_fields())) == {}
     with context:
         assert bound_fields() == {"a": 1}
+    assert bound_fields() == {}
+
+
+def test_halves_of_blocks_may_be_in_any_contexts() -> None:
+    """One that was begun here and ended elsewhere does not come back."""
+    first, second, third = log_context(a=1), log_context(b=2), log_context(c=3)
+    for block in (first, second, third):
+        block.__enter__()
+    contextvars.Context().run(second.__exit__, None, None, None)
+    first.__exit__(None, None, None)
+    assert bound_fields() == {"c": 3}
+    contextvars.Context().run(second.__enter__)
+    second.__exit__(None, None, None)
+    third.__exit__(None, None, None)
     assert bound_fields() == {}
 
 
@@ -1156,6 +1184,41 @@ def test_a_failed_job_releases_the_lines_that_were_held(tmp_path: Path) -> None:
         assert [line["fails"] for line in log.lines("detail")] == [True]
 
 
+def test_the_line_of_a_job_has_the_level_of_its_logger(tmp_path: Path) -> None:
+    """That of requests: above info only failures are written."""
+    with logging_to(tmp_path / "app.log", log_levels={"monitoring.request": "warning"}) as log:
+        for fails in (False, True):
+            with contextlib.suppress(LookupError), log_request("x"):
+                if fails:
+                    raise LookupError
+        assert log.endings() == [("job", "error")]
+
+
+def test_what_goes_on_after_a_job_is_not_kept_with_it(log: Log) -> None:
+    """As after a request: nobody would ever free it."""
+    with log_request("x"):
+        inside = contextvars.copy_context()
+    inside.run(calls)
+    record = inside.run(current_record.get)
+    assert record is not None
+    assert record.calls is None
+
+
+def test_a_job_sums_up_what_wrapped_clients_do(log: Log, tmp_path: Path) -> None:
+    """In its threads, too."""
+    engine = monitoring.wrap(sqlalchemy.create_engine(f"sqlite:///{tmp_path / 'db'}", poolclass=sqlalchemy.NullPool))
+
+    def query() -> None:
+        with engine.connect() as connection:
+            connection.execute(sqlalchemy.text("SELECT 1"))
+
+    with log_request("x"), monitoring.ContextExecutor(1) as pool:
+        query()
+        pool.submit(query).result()
+    engine.dispose()
+    assert log.line("job")["db_calls"] == 2
+
+
 # log_request: IDs
 
 
@@ -1188,6 +1251,27 @@ def test_a_job_inside_of_another_is_part_of_it(log: Log) -> None:
     assert (inner["request_id"], inner["trace_id"], inner["user_id"]) == (outer["request_id"], outer["trace_id"], "5")
     assert inner["parent_span_id"] == outer["span_id"] != inner["span_id"]
     assert (inner["db_calls"], outer["db_calls"]) == (0, 1)
+
+
+def test_a_job_inside_of_a_request_goes_on_with_its_trace(log: Log) -> None:
+    """What it asks of others is part of it."""
+    app = FastAPI()
+
+    @app.get("/")
+    def read() -> dict[str, str]:
+        with log_request("x"):
+            return monitoring.outbound_headers()
+
+    app.add_middleware(monitoring.MonitoringMiddleware)
+    trace = "0af7651916cd43dd8448eb211c80319c"
+    with TestClient(app) as client:
+        headers = client.get(
+            "/", headers={"traceparent": f"00-{trace}-b7ad6b7169203331-00", "tracestate": "a=1"}
+        ).json()
+    job, request = log.line("job"), log.line("request")
+    assert headers["traceparent"] == f"00-{trace}-{job['span_id']}-00"
+    assert (headers["tracestate"], headers["x-request-id"]) == ("a=1", request["request_id"])
+    assert job["parent_span_id"] == request["span_id"] != job["span_id"]
 
 
 # log_request: kinds of code
