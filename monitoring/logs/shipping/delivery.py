@@ -11,7 +11,7 @@ from typing import Final, Protocol
 from ..outlets import OnDropped
 from .limits import Limits
 from .line_queue import LineQueue
-from .retries import NotDelivered, Refused, pause_seconds
+from .retries import LONGEST_ASKED_SECONDS, NotDelivered, Refused, pause_seconds
 from .spool import Spool, lines_of
 
 _FAILURES_OF_A_BATCH: Final = 20
@@ -64,6 +64,7 @@ class Delivery:
         """Whether nothing is sent any more."""
         self._failures = 0
         self._next_try = 0.0
+        self._asked_until = 0.0
 
     @property
     def is_settled(self) -> bool:
@@ -82,8 +83,8 @@ class Delivery:
         return min(left, self._limits.batch_seconds) if left > 0 else self._limits.batch_seconds
 
     def try_soon(self) -> None:
-        """Do not wait for the next try."""
-        self._next_try = 0.0
+        """Do not wait for the next try, unless the receiver has asked for that."""
+        self._next_try = self._asked_until
 
     def work(self) -> None:
         """Send what waits, until all is sent or the receiver does not take more; then spool what waits."""
@@ -160,8 +161,7 @@ class Delivery:
             if error.refused:
                 self._on_dropped("refused", error.refused)
             if not error.has_failed or self._failures < _FAILURES_OF_A_BATCH:
-                asked, longest = error.retry_after_seconds, self._limits.retry_seconds
-                self._next_try = self._clock() + pause_seconds(self._failures, asked, longest)
+                self._pause(min(error.retry_after_seconds, LONGEST_ASKED_SECONDS))
                 return lines[error.delivered :]
             refused = len(lines)
         except Refused as error:
@@ -174,6 +174,11 @@ class Delivery:
         if refused:
             self._on_dropped("refused", refused)
         return []
+
+    def _pause(self, asked_seconds: float) -> None:
+        now = self._clock()
+        self._asked_until = now + asked_seconds
+        self._next_try = max(self._asked_until, now + pause_seconds(self._failures, self._limits.retry_seconds))
 
     def _spool_waiting(self) -> None:
         if self._spool is None:

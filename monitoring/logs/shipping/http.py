@@ -12,7 +12,6 @@ from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
-from hashlib import blake2b
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
@@ -43,8 +42,7 @@ class Endpoint:
     @property
     def id(self) -> str:
         """Return what tells it from others, whatever the credentials."""
-        place = f"{self.host}:{self.port}{self.target.partition('?')[0]}"
-        return blake2b(place.encode(), digest_size=6).hexdigest()
+        return f"{self.host}:{self.port}{self.target.partition('?')[0]}"
 
 
 def endpoint(owner: str, url: str, path: str, headers: Mapping[str, str]) -> Endpoint:
@@ -183,16 +181,16 @@ def _failure(answer: http.client.HTTPResponse) -> NotDelivered | Refused:
     )
 
 
-def _seconds_of(retry_after: str | None) -> float | None:
+def _seconds_of(retry_after: str | None) -> float:
     """Return the seconds that a Retry-After header asks for; it may be a number or a date."""
     if retry_after is None:
-        return None
+        return 0.0
     if retry_after.strip().isdecimal():
         return float(retry_after)
     try:
         return max(0.0, parsedate_to_datetime(retry_after).timestamp() - time.time())
     except ValueError:
-        return None
+        return 0.0
 
 
 def _is_plain(text: object) -> bool:

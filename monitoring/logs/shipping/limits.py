@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from math import isfinite
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,5 +30,6 @@ class Limits:
     def __post_init__(self) -> None:
         for one in fields(self):
             value = getattr(self, one.name)
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
+            is_number = isinstance(value, (int, float)) and not isinstance(value, bool) and isfinite(value)
+            if not is_number or value <= 0:
                 raise ValueError(f"{one.name} of Limits must be a number above 0, got {value!r}.")

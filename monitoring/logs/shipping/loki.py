@@ -69,7 +69,7 @@ class Loki:
         return ShippingOutlet(
             f"Loki at {place}",
             lambda: HttpTransport(place, streams.encode, lambda answer: 0, self.limits.timeout_seconds, tls),
-            spool_folder(self.spool, f"loki-{place.id}"),
+            spool_folder(self.spool, "loki", place.id, self.tenant, sorted(self.labels.items())),
             self.limits,
             on_dropped,
         )

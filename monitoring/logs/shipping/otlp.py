@@ -66,7 +66,7 @@ class OTLP:
         return ShippingOutlet(
             f"OTLP at {place}",
             lambda: HttpTransport(place, records.encode, rejected_by, self.limits.timeout_seconds, tls),
-            spool_folder(self.spool, f"otlp-{place.id}"),
+            spool_folder(self.spool, "otlp", place.id, sorted(self.resource.items())),
             self.limits,
             on_dropped,
         )

@@ -6,7 +6,8 @@ from typing import Final
 
 from tenacity import RetryCallState, wait_random_exponential
 
-_LONGEST_ASKED_SECONDS: Final = 3600.0
+LONGEST_ASKED_SECONDS: Final = 3600.0
+"""Longest pause that a receiver is granted, whatever it asks for."""
 _FIRST_SECONDS: Final = 0.5
 
 
@@ -14,7 +15,7 @@ class NotDelivered(Exception):
     """Lines that the receiver did not take, and may take later. The text is shown: it must hold no secret."""
 
     def __init__(
-        self, reason: str, *, delivered: int = 0, retry_after_seconds: float | None = None, has_failed: bool = False
+        self, reason: str, *, delivered: int = 0, retry_after_seconds: float = 0.0, has_failed: bool = False
     ) -> None:
         """``delivered`` counts the first lines that were taken; ``retry_after_seconds`` is what the receiver asks for.
 
@@ -32,12 +33,9 @@ class Refused(Exception):
     """Lines that the receiver will never take. The text is shown: it must hold no secret."""
 
 
-def pause_seconds(failures: int, asked_seconds: float | None, longest_seconds: float) -> float:
-    """Return how long to wait after so many failures in a row: by chance, and longer each time.
-
-    What the receiver asks for counts where it is longer, up to an hour.
-    """
+def pause_seconds(failures: int, longest_seconds: float) -> float:
+    """Return how long to wait after so many failures in a row: by chance, and longer each time."""
     wait = wait_random_exponential(multiplier=_FIRST_SECONDS, max=longest_seconds)
     state = RetryCallState(retry_object=None, fn=None, args=(), kwargs={})  # type: ignore[arg-type]
     state.attempt_number = failures
-    return max(wait(state), min(asked_seconds or 0.0, _LONGEST_ASKED_SECONDS))
+    return wait(state)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hashlib import blake2b
 from pathlib import Path
 
 from ..levels import LEVELS
@@ -13,6 +14,11 @@ def check_level(owner: str, level: str) -> None:
         raise ValueError(f"level of {owner} must be one of {', '.join(LEVELS)}, got {level!r}.")
 
 
-def spool_folder(spool: str | Path | None, name: str) -> Path | None:
-    """Return the folder of one destination's batches, inside the spool that several may share."""
-    return Path(spool).absolute() / name if spool is not None else None
+def spool_folder(spool: str | Path | None, kind: str, *what: object) -> Path | None:
+    """Return the folder of one destination's batches, inside the spool that several may share.
+
+    ``what`` tells it from others of its kind; lines that one has left are not another's to send.
+    """
+    if spool is None:
+        return None
+    return Path(spool).absolute() / f"{kind}-{blake2b(repr(what).encode(), digest_size=6).hexdigest()}"

@@ -123,15 +123,15 @@ class Spool:
     def _has_room(self, size: int) -> bool:
         """Say whether a file fits; those that nobody can use make room for it."""
         used, useless = 0, []
-        for entry in os.scandir(self.folder):
-            with contextlib.suppress(FileNotFoundError):
-                found = entry.stat()
+        for path in self.folder.iterdir():
+            with contextlib.suppress(FileNotFoundError):  # sent meanwhile
+                found = path.stat()
                 used += _on_disk(found.st_size)
-                if entry.name.endswith(_BROKEN) or self._is_lost(entry.name, found.st_mtime):
-                    useless.append((entry.path, _on_disk(found.st_size)))
+                if path.name.endswith(_BROKEN) or self._is_lost(path.name, found.st_mtime):
+                    useless.append((path, _on_disk(found.st_size)))
         while used + _on_disk(size) > self._max_bytes and useless:
             path, freed = useless.pop()
-            Path(path).unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
             used -= freed
         return used + _on_disk(size) <= self._max_bytes
 

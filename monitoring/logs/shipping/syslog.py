@@ -6,7 +6,6 @@ import socket
 from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from functools import partial
-from hashlib import blake2b
 from pathlib import Path
 from typing import Final, Literal, get_args
 
@@ -77,11 +76,10 @@ class Syslog:
 
     def open(self, service: str, on_dropped: OnDropped) -> Outlet:
         """Return what sends the lines of this process."""
-        target = f"{self.protocol}-{self.address}-{self.app_name}-{self.facility}"
         return ShippingOutlet(
             f"syslog at {self.address} by {self.protocol}",
             self._transport(self._encoder(service)),
-            spool_folder(self.spool, f"syslog-{blake2b(target.encode(), digest_size=6).hexdigest()}"),
+            spool_folder(self.spool, "syslog", self.protocol, self.address, self.facility, self.app_name),
             self.limits,
             on_dropped,
         )

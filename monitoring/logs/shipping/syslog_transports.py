@@ -26,6 +26,8 @@ from .syslog_messages import cut
 Encode = Callable[[Sequence[bytes]], list[bytes]]
 """Lines to messages."""
 _LOOK_SECONDS: Final = 0.002
+_RENEWED_SECONDS: Final = 60.0
+"""Age at which a datagram socket looks up its host again: nothing tells it that the receiver has moved."""
 
 
 class _Connected:
@@ -66,6 +68,7 @@ class Datagrams:
         self._connection = _Connected(connect)
         self._encode = encode
         self._max_bytes = max_bytes
+        self._renewal = time.monotonic() + _RENEWED_SECONDS
         self.abort = self._connection.abort
         self.close = self._connection.close
 
@@ -73,7 +76,7 @@ class Datagrams:
         """Send lines. A receiver on this machine that is gone is noticed, another one is not."""
         sent = 0
         try:
-            connected = self._connection.get()
+            connected = self._open()
             _raise_error_of(connected, ignored=True)
             for message in self._encode(lines):
                 connected.send(cut(message, self._max_bytes))
@@ -83,6 +86,12 @@ class Datagrams:
             self.close()
             raise _not_delivered(error, sent) from error
         return 0
+
+    def _open(self) -> socket.socket:
+        if time.monotonic() > self._renewal:
+            self.close()
+            self._renewal = time.monotonic() + _RENEWED_SECONDS
+        return self._connection.get()
 
 
 class Stream:

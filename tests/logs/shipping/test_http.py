@@ -69,7 +69,7 @@ def test_answers_that_pass_ask_for_another_try(receiver: Hooks, status: int) -> 
     with pytest.raises(NotDelivered, match=f"answered {status}") as raised:
         _transport(receiver.url).send(LINES)
     assert raised.value.has_failed == (status == 500)
-    assert raised.value.retry_after_seconds is None
+    assert raised.value.retry_after_seconds == 0
 
 
 def test_retry_after_is_read_as_seconds_and_as_a_date(receiver: Hooks) -> None:
@@ -83,9 +83,8 @@ def test_retry_after_is_read_as_seconds_and_as_a_date(receiver: Hooks) -> None:
             _transport(receiver.url).send(LINES)
         asked.append(raised.value.retry_after_seconds)
     assert asked[0] == 17
-    assert asked[1] is not None
     assert 0 < asked[1] <= 60
-    assert asked[2] is None
+    assert asked[2] == 0
 
 
 def test_a_batch_that_is_too_large_is_sent_in_halves(receiver: Hooks, monkeypatch: pytest.MonkeyPatch) -> None:
