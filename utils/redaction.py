@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from datetime import date, datetime, time
 from decimal import Decimal
+from enum import Enum
 from typing import Any, Final
 from uuid import UUID
 
+from .assigned import NAME_LENGTH, without_assigned
 from .plain import LENGTH, clip, safe_repr
+from .scrub_rules import FIELD_RULES, VALUE_RULES, FieldRule, ValueRule, passes_luhn
 
 DEPTH: Final = 8
 WIDTH: Final = 100
@@ -24,108 +27,17 @@ TOO_DEEP: Final = "[scrubbed: too deep]"
 TOO_MUCH: Final = "[scrubbed: too much]"
 
 _NAMES_REMEMBERED: Final = 4_096
-_NAME_LENGTH: Final = 128
+_NO_RULE: Final = ("", False)
+_NAME_SIGNS: Final = ("=", ":", "--", "</", "',", '",', "%3D")
+"""One of them is in every text that assigns something to a name."""
+_SIGNS: Final = "~@=|#$%^&*+<>?\\/_:;'\"()[]{},.!-" + "QXZJKVBYWUHGFDPCLNMORSTAIE" + "0123456789"
+"""Characters from rare to frequent in log messages; the ones that are not among them are the most frequent."""
+_FOLDERS: Final = frozenset({"PWD", "OLDPWD"})
+_WORDS: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[^\W\dA-Z_]+|\d+")
 _LARGEST_PLAIN_INT: Final = 10**12
 """Longer whole numbers are looked at like text: they may be card numbers."""
 _UNTOUCHED: Final = frozenset({type(None), bool, float, datetime, date, time, UUID, Decimal})
 """Types of values of log lines in which no rule finds anything."""
-
-
-@dataclass(frozen=True, slots=True)
-class FieldRule:
-    """Scrubs what stands under a name, whatever it is.
-
-    ``pattern`` is searched in the name's segments, lower case and set off by underscores: ``dbPassword`` and
-    ``DB-PASSWORD`` are both ``_db_password_``.
-    """
-
-    name: str
-    pattern: str
-
-
-@dataclass(frozen=True, slots=True)
-class ValueRule:
-    """Scrubs the parts of a text that look like something.
-
-    A text that has none of the ``hints`` in it is never searched for ``pattern``. ``confirms`` has the last word on a
-    match.
-    """
-
-    name: str
-    pattern: str
-    hints: tuple[str, ...]
-    confirms: Callable[[str], bool] = bool
-
-
-def passes_luhn(text: str) -> bool:
-    """Say whether the digits of ``text`` have the check digit of a card number."""
-    digits = [int(character) for character in reversed(text) if character.isdigit()]
-    doubled = (sum(divmod(2 * digit, 10)) for digit in digits[1::2])
-    return (sum(digits[::2]) + sum(doubled)) % 10 == 0
-
-
-FIELD_RULES: Final = (
-    FieldRule("password", r"passwords?_|passwd_|_pwd_|_pass_|passphrase_|passcode_|_otp_"),
-    FieldRule("secret", r"secrets?_"),
-    FieldRule("token", r"tokens?_|_jwt_"),
-    FieldRule("key", r"(api|access|secret|signing|encryption|master|account)_?keys?_"),
-    FieldRule("private key", r"private_?key_"),
-    FieldRule("authorization", r"authorization_|_auth_|credentials?_"),
-    FieldRule("cookie", r"cookies?_"),
-    FieldRule("session", r"_session_|session_?(id|key)_|_sid_"),
-    FieldRule("csrf", r"csrf|xsrf"),
-    FieldRule("ssn", r"_ssn_|social_?security"),
-    FieldRule("card", r"(credit|debit)_?card|card_?(number|no)_|_cvv2?_|_cvc2?_"),
-)
-
-VALUE_RULES: Final = (
-    ValueRule("private key", r"-----BEGIN [A-Z0-9 ]+-----.*?(?:-----END [A-Z0-9 ]+-----|\Z)", ("-----BEGIN ",)),
-    ValueRule(
-        "credentials",
-        r"\b(?i:bearer|basic)\s+(?=\S*(?:\d|=|[a-z][A-Z])|\S{20})[\w.~+/-]{8,}=*",
-        ("earer ", "asic ", "BEARER ", "BASIC "),
-    ),
-    ValueRule("cookie", r"(?i:\b(?:set-)?cookie:)[^\r\n]+", ("ookie:", "COOKIE:")),
-    ValueRule("jwt", r"\beyJ[\w-]{8,}\.[\w-]{4,}(?:\.[\w-]*)?", ("eyJ",)),
-    ValueRule(
-        "url credentials",
-        r"""(?<=://)(?:[^\s/?#"'<>]{0,500}|[^\s/:?#"'<>]{0,200}:(?!\d{1,5}[/?#])[^\s"'<>]{0,300})@""",
-        ("://",),
-    ),
-    ValueRule("key", r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b", ("AKIA", "ASIA")),
-    ValueRule("key", r"\b(?:gh[pousr]_\w{20,}|github_pat_\w{20,}|glpat-[\w-]{16,})", ("gh", "glpat-")),
-    ValueRule("key", r"\bsk-[\w-]{16,}|\b[rs]k_(?:live|test)_\w{10,}", ("sk-", "k_live_", "k_test_")),
-    ValueRule("key", r"\b(?:AIza[\w-]{30,}|xox[a-z]-[\w-]{10,}|hf_\w{20,})", ("AIza", "xox", "hf_")),
-    ValueRule("email", r"[\w.%+'-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63})+", ("@",)),
-    ValueRule(
-        "card",
-        r"(?<!\d)(?<!\d\.)(?:[2-6]\d{12,18}|[2-6]\d{3}([ -])\d{4}\1\d{4}\1\d{4}|3\d{3}([ -])\d{6}\2\d{5})(?!\d)",
-        tuple("23456"),
-        passes_luhn,
-    ),
-)
-"""In this order: what one rule replaced, the next does not see."""
-
-_WORDS: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\dA-Za-z_]+")
-_MEASURES: Final = re.compile(
-    r"_(tokens|counts?|limit|length|size|bytes|seconds|ms|total|usage|budget|rate|max|min)_\Z"
-)
-_NAME: Final = rf"(?P<name>[A-Za-z_][A-Za-z0-9_.-]{{0,{_NAME_LENGTH - 1}}}+)"
-_ASSIGNMENT: Final = re.compile(rf"""(?<![A-Za-z0-9_]){_NAME}\\*["']?\s*(?:=>|==?|:)\s*""")
-"""A name and the sign before its value, as in ``token=x``, ``"token": "x"`` and ``token: Bearer x``."""
-_VALUE: Final = re.compile(
-    r"""(?!\[scrubbed:[^\]]*\](?:[\s"'&,;)]|\Z))(?:(?i:bearer|basic|digest|token)\s+)?(?:"""
-    r"""[bBrRuU]{0,2}(?:\\*"[^"\n]*"?|\\*'[^'\n]*'?)"""
-    r"""|[\w.]*[(\[{][^)\]}\n]{0,500}[)\]}]?"""
-    r"""|[^\s"'&,;(){}\[\]]+)[^\s"'&,;(){}\[\]]*"""
-)
-_PAIR: Final = re.compile(
-    rf"""(?P<before>[(\[]\s*[bBrRuU]{{0,2}}\\*["']{_NAME}\\*["']\s*,\s*)"""
-    r"""[bBrRuU]{0,2}(?:\\*"[^"\n]*"|\\*'[^'\n]*')(?=\s*[)\]])"""
-)
-"""A name and a value as a pair, as headers are shown: ``('Cookie', 'x')``."""
-_PAIR_HINTS: Final = ("',", '",')
-_ANY_SIGN: Final = re.compile(r"[=:@\d]")
 
 
 class Scrubber:
@@ -136,14 +48,14 @@ class Scrubber:
     ) -> None:
         self.field_rules = tuple(field_rules)
         self.value_rules = tuple(value_rules)
-        self._fields = [(rule.name, re.compile(rule.pattern)) for rule in field_rules]
-        self._values = [
-            (rule.hints, re.compile(rule.pattern, re.DOTALL), f"[scrubbed: {rule.name}]", rule.confirms)
-            for rule in value_rules
-        ]
-        hints = {*_PAIR_HINTS, *(hint for rule in value_rules for hint in rule.hints)}
-        self._words = tuple(sorted(hint for hint in hints if not _ANY_SIGN.search(hint)))
-        self._names: dict[str, str] = {}
+        self._fields = [_CompiledField.of(rule) for rule in field_rules]
+        self._name_hints = _name_hints(field_rules)
+        hinted = [(hint, _CompiledValue.of(place, rule)) for place, rule in enumerate(value_rules) for hint in rule.hints]
+        signs = {_sign(hint) for hint, _ in hinted}
+        self._by_sign = [(sign, [(hint, value) for hint, value in hinted if _sign(hint) == sign]) for sign in sorted(signs)]
+        self._words = tuple({hint: None for hint, _ in hinted if not _sign(hint)})
+        self._any_sign = re.compile(f"[{re.escape(''.join(signs.union(map(_sign, _NAME_SIGNS))))}]")
+        self._names: dict[str, tuple[str, bool]] = {}
 
     def extended(self, *rules: FieldRule | ValueRule) -> Scrubber:
         """Return a scrubber with more rules."""
@@ -180,18 +92,20 @@ class Scrubber:
         names = self._names
         for name, value in fields.items():
             kind = value.__class__
-            if kind is str and names.get(name) == "":
-                text = self.scrub_text(value)
-                if text is not value:
-                    changed[name] = text
-            elif kind not in _UNTOUCHED or names.get(name) != "":
+            if names.get(name) is not _NO_RULE:
                 scrubbed = self._scrub_field(name, value)
-                if scrubbed is not value:
-                    changed[name] = scrubbed
+            elif kind is str:
+                scrubbed = self.scrub_text(value)
+            elif kind in _UNTOUCHED or (kind is int and -_LARGEST_PLAIN_INT <= value <= _LARGEST_PLAIN_INT):
+                continue
+            else:
+                scrubbed = self._scrub_field(name, value)
+            if scrubbed is not value:
+                changed[name] = scrubbed
         return {**fields, **changed} if changed else fields
 
-    def _scrub_field(self, name: str, value: Any) -> Any:
-        rule = self.rule_of(name, value)
+    def _scrub_field(self, name: Any, value: Any) -> Any:
+        rule = self.rule_of(name if isinstance(name, str) else safe_repr(name, 200), value)
         if rule:
             return f"[scrubbed: {rule}]"
         if isinstance(value, str):
@@ -201,23 +115,43 @@ class Scrubber:
         return self.scrub(value)
 
     def scrub_text(self, text: str) -> str:
-        """Return ``text`` without what looks like a secret, and without what is assigned to a name that is one."""
-        if _ANY_SIGN.search(text) is None and not self._has_word(text):
-            return text
-        for hints, pattern, mark, confirms in self._values:
-            for hint in hints:
-                if hint in text:
-                    text = _replaced(text, pattern, mark, confirms)
-                    break
-        if "=" in text or ":" in text:
-            text = self._scrub_assigned(text)
-        if "'," in text or '",' in text:
-            text = _PAIR.sub(self._scrub_pair, text)
-        return text
+        """Return ``text`` without what looks like a secret, and without what is assigned to a name that is one.
 
-    def _has_word(self, text: str) -> bool:
-        for word in self._words:  # noqa: SIM110  (any() with a generator takes three times as long)
-            if word in text:
+        ``text`` itself when there is nothing to take out.
+        """
+        if self._any_sign.search(text) is None:
+            for word in self._words:
+                if word in text:
+                    break
+            else:
+                return text
+        scrubbed = text
+        for value in self._values_for(text):
+            scrubbed = value.scrubbed(scrubbed)
+        if self._may_name(scrubbed):
+            scrubbed = without_assigned(scrubbed, self.rule_of)
+        return text if scrubbed == text else scrubbed
+
+    def _values_for(self, text: str) -> list[_CompiledValue]:
+        found = {}
+        for sign, hinted in self._by_sign:
+            if sign in text:
+                for hint, value in hinted:
+                    if hint in text:
+                        found[value.place] = value
+        return [found[place] for place in sorted(found)] if found else []
+
+    def _may_name(self, text: str) -> bool:
+        for sign in _NAME_SIGNS:
+            if sign in text:
+                break
+        else:
+            return False
+        if not self._name_hints:
+            return True
+        lowered = text.lower()
+        for hint in self._name_hints:  # noqa: SIM110  (any() with a generator takes three times as long)
+            if hint in lowered:
                 return True
         return False
 
@@ -228,41 +162,84 @@ class Scrubber:
         """
         if value is None or isinstance(value, bool):
             return ""
-        rule = self._names.get(name)
-        if rule is None:
-            rule = self._find_rule(name)
-        if rule and isinstance(value, (int, float)) and _MEASURES.search(_segments(name)):
+        rule, unless_number = self._names.get(name) or self._find_rule(name)
+        if rule and unless_number and isinstance(value, (int, float)):
+            return ""
+        if rule and name in _FOLDERS and isinstance(value, str) and value.startswith("/"):
             return ""
         return rule
 
-    def _find_rule(self, name: str) -> str:
+    def _find_rule(self, name: str) -> tuple[str, bool]:
         segments = _segments(name)
-        rule = next((rule for rule, pattern in self._fields if pattern.search(segments)), "")
+        found = next((field.verdict(segments) for field in self._fields if field.matches(segments)), _NO_RULE)
         if len(self._names) >= _NAMES_REMEMBERED:
             self._names.clear()
-        if len(name) <= _NAME_LENGTH:
-            self._names[name] = rule
-        return rule
-
-    def _scrub_assigned(self, text: str) -> str:
-        kept: list[str] = []
-        done = 0
-        for match in _ASSIGNMENT.finditer(text):
-            if match.start() < done or not self.rule_of(match["name"]):
-                continue
-            value = _VALUE.match(text, match.end())
-            if value is not None and (rule := self.rule_of(match["name"], _number(value[0]))):
-                kept += [text[done : match.end()], f"[scrubbed: {rule}]"]
-                done = value.end()
-        return "".join([*kept, text[done:]])
-
-    def _scrub_pair(self, match: re.Match[str]) -> str:
-        rule = self.rule_of(match["name"])
-        return f"{match['before']}[scrubbed: {rule}]" if rule else match[0]
+        if len(name) <= NAME_LENGTH:
+            self._names[name] = found
+        return found
 
 
-def _replaced(text: str, pattern: re.Pattern[str], mark: str, confirms: Callable[[str], bool]) -> str:
-    return pattern.sub(lambda match: mark if confirms(match[0]) else match[0], text)
+@dataclass(frozen=True, slots=True)
+class _CompiledField:
+    """A field rule, ready to be searched."""
+
+    name: str
+    pattern: re.Pattern[str]
+    unless: re.Pattern[str] | None
+    unless_number: re.Pattern[str] | None
+
+    @classmethod
+    def of(cls, rule: FieldRule) -> _CompiledField:
+        return cls(
+            rule.name,
+            re.compile(rule.pattern),
+            re.compile(rule.unless) if rule.unless else None,
+            re.compile(rule.unless_number) if rule.unless_number else None,
+        )
+
+    def matches(self, segments: str) -> bool:
+        return self.pattern.search(segments) is not None and not (self.unless and self.unless.search(segments))
+
+    def verdict(self, segments: str) -> tuple[str, bool]:
+        return self.name, bool(self.unless_number and self.unless_number.search(segments))
+
+
+@dataclass(frozen=True, slots=True)
+class _CompiledValue:
+    """A value rule, ready to be applied; ``place`` is its place among the rules."""
+
+    place: int
+    hints: tuple[str, ...]
+    pattern: re.Pattern[str]
+    group: int | str
+    mark: str
+    confirms: Callable[[str], bool]
+
+    @classmethod
+    def of(cls, place: int, rule: ValueRule) -> _CompiledValue:
+        pattern = re.compile(rule.pattern, re.DOTALL)
+        group = "secret" if "secret" in pattern.groupindex else 0
+        return cls(place, rule.hints, pattern, group, f"[scrubbed: {rule.name}]", rule.confirms)
+
+    def scrubbed(self, text: str) -> str:
+        return self.pattern.sub(self._marked, text)
+
+    def _marked(self, match: re.Match[str]) -> str:
+        if not self.confirms(match[self.group]):
+            return match[0]
+        start, end = (place - match.start() for place in match.span(self.group))
+        return f"{match[0][:start]}{self.mark}{match[0][end:]}"
+
+
+def _sign(hint: str) -> str:
+    """Return the character of ``hint`` that is rarest in log messages, "" when all are frequent."""
+    return next((sign for sign in _SIGNS if sign in hint), "")
+
+
+def _name_hints(rules: Sequence[FieldRule]) -> tuple[str, ...]:
+    if not all(rule.hints for rule in rules):
+        return ()
+    return tuple({hint: None for rule in rules for hint in rule.hints})
 
 
 class _Copy:
@@ -290,6 +267,12 @@ class _Copy:
             return int(value) if abs(value) <= _LARGEST_PLAIN_INT else self._large(value)
         if isinstance(value, (bytes, bytearray, memoryview)):
             return self._text(bytes(value[: LENGTH + 1]).decode("utf-8", "replace"))
+        if isinstance(value, Enum):
+            return self.of(value.value, depth)
+        if is_dataclass(value) and not isinstance(value, type):
+            value = {field.name: getattr(value, field.name) for field in fields(value) if field.repr}
+        elif isinstance(value, tuple) and hasattr(value, "_fields"):
+            value = dict(zip(value._fields, value))
         if not isinstance(value, (Mapping, list, tuple, set, frozenset)):
             return self._text(safe_repr(value))
         if depth <= 0:
@@ -308,7 +291,8 @@ class _Copy:
         copied: dict[str, Any] = {}
         for key in list(value)[:WIDTH]:
             name = key if isinstance(key, str) else safe_repr(key, 200)
-            copied[self._text(clip(name, 200))] = self._under(name, value[key], depth - 1)
+            held = _titled(value) if name in ("value", "Value") else name
+            copied[self._text(clip(name, 200))] = self._under(held or name, value[key], depth - 1)
         if len(value) > WIDTH:
             copied["..."] = f"{len(value) - WIDTH} more"
         return copied
@@ -317,7 +301,10 @@ class _Copy:
         if len(items) == 2 and isinstance(items[0], (str, bytes)):  # a header, a form field
             name = items[0] if isinstance(items[0], str) else items[0].decode("latin-1")
             return [self._text(clip(name)), self._under(name, items[1], depth - 1)]
-        copied = [self.of(item, depth - 1) for item in items[:WIDTH]]
+        copied = []
+        for before, item in zip(["", *items], items[:WIDTH]):
+            is_option = isinstance(before, str) and before.startswith("--")
+            copied.append(self._under(before, item, depth - 1) if is_option else self.of(item, depth - 1))
         return [*copied, f"... {len(items) - WIDTH} more"] if len(items) > WIDTH else copied
 
     def _under(self, name: str, value: Any, depth: int) -> Any:
@@ -325,16 +312,14 @@ class _Copy:
         return f"[scrubbed: {rule}]" if rule else self.of(value, depth)
 
 
+def _titled(value: Mapping[Any, Any]) -> str:
+    """Return the name in ``{"name": "DB_PASSWORD", "value": "x"}``, "" when there is none."""
+    return next((value[key] for key in ("name", "key", "Name", "Key") if isinstance(value.get(key), str)), "")
+
+
 def _segments(name: str) -> str:
     """Return ``dbPassword`` or ``DB-Password`` as ``_db_password_``."""
     return f"_{'_'.join(_WORDS.findall(name)).lower()}_"
-
-
-def _number(text: str) -> float | str:
-    try:
-        return float(text)
-    except ValueError:
-        return text
 
 
 DEFAULT: Final = Scrubber()
