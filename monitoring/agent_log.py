@@ -36,25 +36,27 @@ class AgentLog:
         }
 
     def _write_start(self, start: Observation) -> None:
-        if not _is_inside_agent(start):
-            self._emit("info", "agent.start", {"agent": start.name, **_run_ids(start.opened)})
+        if not _is_inside_agent(start) and self._is_on("info"):
+            self._lines.emit("info", _LOGGER, "agent.start", {"agent": start.name, **_run_ids(start.opened)})
 
     def _write_end(self, agent: Observation) -> None:
-        run = next(_runs(agent.opened), None)
-        if run is None:
+        is_step = _is_inside_agent(agent)
+        level = _level(agent, "debug", "warning") if is_step else _level(agent, "info", "error")
+        if agent.opened is None or agent.opened.run is None or not self._is_on(level):
             return
-        told = {"agent": agent.name, **_run_ids(agent.opened), **_ending(agent), **_sums(run)}
-        if not _is_inside_agent(agent):
-            self._emit(_level(agent, "info", "error"), "agent.end", told)
-        elif _is_tool(agent):
-            self._emit(_level(agent, "debug", "warning"), "agent.tool", {"tool": agent.name, **told})
+        told = {"agent": agent.name, **_run_ids(agent.opened), **_ending(agent), **_sums(agent.opened.run)}
+        if is_step and _is_tool(agent):
+            self._lines.emit(level, _LOGGER, "agent.tool", {"tool": agent.name, **told})
         else:
-            self._emit(_level(agent, "debug", "warning"), "agent.step", told)
+            self._lines.emit(level, _LOGGER, "agent.step" if is_step else "agent.end", told)
 
     def _write_tool(self, span: Observation) -> None:
-        if span.block is not None and _is_tool(span) and _is_inside_agent(span):
+        if not _is_tool(span) or span.block is None or not _is_inside_agent(span):
+            return
+        level = _level(span, "debug", "warning")
+        if self._is_on(level):
             told = {"agent": span.block.agent, "tool": span.name, **_run_ids(span.block), **_ending(span)}
-            self._emit(_level(span, "debug", "warning"), "agent.tool", told)
+            self._lines.emit(level, _LOGGER, "agent.tool", told)
 
     def _add_llm_call(self, call: LLMCall) -> None:
         tokens, cost = call.input_tokens + call.output_tokens, float(call.cost_usd or 0)
@@ -63,10 +65,9 @@ class AgentLog:
             run.llm_tokens += tokens
             run.llm_cost_usd += cost
 
-    def _emit(self, level: Level, event: str, fields: Mapping[str, Any]) -> None:
-        gate = self._lines.levels.gates.get(_LOGGER) or self._lines.levels.gate(_LOGGER)
-        if LEVELS[level] >= gate:
-            self._lines.emit(level, _LOGGER, event, fields)
+    def _is_on(self, level: Level) -> bool:
+        levels = self._lines.levels
+        return LEVELS[level] >= (levels.gates.get(_LOGGER) or levels.gate(_LOGGER))
 
 
 def _runs(block: Block | None) -> Iterator[Run]:
@@ -82,7 +83,7 @@ def _run_ids(block: Block | None) -> dict[str, str]:
 
 
 def _is_inside_agent(observation: Observation) -> bool:
-    return next(_runs(observation.block), None) is not None
+    return observation.block is not None and observation.block.agent != ""
 
 
 def _is_tool(observation: Observation) -> bool:
