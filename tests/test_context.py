@@ -242,7 +242,7 @@ def test_nothing_is_recorded_inside_muted() -> None:
         with muted(), monitoring.observe("own work"):
             assert is_muted()
         with muted(), ContextExecutor(1) as executor:
-            executor.submit(monitoring.observe("own work")(int)).result()
+            executor.submit(monitoring.observe("own work")(lambda: 17)).result()
         assert sink.observations == []
         with monitoring.observe("the app's work"):
             assert not is_muted()
