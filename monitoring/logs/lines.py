@@ -115,14 +115,14 @@ class LogLines:
         self._tell_repeats(all=True)
         self.writer.flush()
         for route in self.routes:
-            route.outlet.flush()
+            route.end(close=False)
 
     def close(self) -> None:
         """Do the same, and stop."""
         self._tell_repeats(all=True)
         self.writer.close()
         for route in self.routes:
-            route.outlet.close()
+            route.end(close=True)
 
     def _leaves_out(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, Protocol, runtime_checkable
@@ -75,6 +76,7 @@ class Route:
     def __init__(self, handler: Handler, service: str, on_dropped: OnDropped) -> None:
         self.handler = handler
         self.outlet = handler.open(service, on_dropped)
+        self._on_dropped = on_dropped
         self.floor = LEVELS[handler.level]
         filtered = handler if isinstance(handler, Filtered) else None
         self._loggers = filtered.loggers if filtered else ()
@@ -82,9 +84,19 @@ class Route:
         self._where = filtered.where if filtered else None
 
     def take(self, number: int, logger: str, line: bytes) -> None:
-        """Send a line there if it takes this way."""
+        """Send a line there if it takes this way. An outlet that raises has dropped it."""
         if number >= self.floor and self.leaves_out(logger, line) == "":
-            self.outlet.write(line, number >= LEVELS["error"])
+            try:
+                self.outlet.write(line, number >= LEVELS["error"])
+            except Exception as error:
+                self._on_dropped(f"{type(self.handler).__name__} raised {type(error).__name__}", 1)
+
+    def end(self, *, close: bool) -> None:
+        """Have what waits delivered, and with ``close`` stop for good. An outlet that raises holds up nobody else."""
+        try:
+            self.outlet.close() if close else self.outlet.flush()
+        except Exception as error:
+            sys.stderr.write(f"monitoring cannot flush {self.handler!r}: {error!r}\n")
 
     def leaves_out(self, logger: str, line: bytes) -> str:
         """Return why a logger's line does not take this way, "" when it does."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -9,13 +10,15 @@ from typing import Any
 import orjson
 
 from .lines import Shape
+from .pretty import pretty
 from .rendering import encode
 
 
 def shape_of(destination: str, form: str, names: Mapping[str, str], fields: Mapping[str, Any]) -> Shape | None:
     """Return what turns lines into what ``destination`` shows; None where they go there as they are."""
-    if form == "pretty" or (form == "auto" and _is_terminal(destination)):
-        return _pretty
+    in_terminal = _is_terminal(destination)
+    if form == "pretty" or (form == "auto" and in_terminal):
+        return _Pretty(colours=in_terminal and "NO_COLOR" not in os.environ)
     if names or fields:
         return _Renamed(names, fields)
     return None
@@ -34,10 +37,14 @@ class _Renamed:
         return encode({**{names.get(key, key): value for key, value in found.items()}, **self._fields})
 
 
-def _pretty(line: bytes) -> bytes:
-    from .pretty import pretty
+class _Pretty:
+    """Shows a line for people."""
 
-    return (pretty(orjson.loads(line), colours=True) + "\n").encode("utf-8", "replace")
+    def __init__(self, *, colours: bool) -> None:
+        self._colours = colours
+
+    def __call__(self, line: bytes) -> bytes:
+        return (pretty(orjson.loads(line), colours=self._colours) + "\n").encode("utf-8", "replace")
 
 
 def _is_terminal(destination: str) -> bool:

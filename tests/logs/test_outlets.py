@@ -74,6 +74,36 @@ def test_handlers_are_flushed_and_closed_with_the_monitoring(tmp_path: Path) -> 
     assert kept.calls[-1] == "close"
 
 
+class Broken(Kept):
+    """A handler whose outlet raises whatever it is asked."""
+
+    def write(self, line: bytes, urgent: bool = False) -> None:
+        raise LookupError("bug")
+
+    def flush(self, seconds: float = 5.0) -> None:
+        raise LookupError("bug")
+
+    def close(self, seconds: float = 5.0) -> None:
+        raise LookupError("bug")
+
+
+def test_an_outlet_that_raises_holds_up_neither_the_app_nor_the_others(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What it did not take is counted as dropped."""
+    kept = Kept()
+    configured(tmp_path, Broken(), kept)
+    get_logger("app").info("one")
+    get_logger("app").info("two")
+    monitoring.current().flush()
+    assert [line["event"] for line in kept.lines] == ["one", "two"]
+    (dropped,) = monitoring.current().metrics.snapshot()["monitoring_log_lines_dropped_total"].series
+    assert (dict(dropped.labels), dropped.value) == ({"reason": "Broken raised LookupError"}, 2)
+    monitoring.shutdown()
+    assert kept.calls[-1] == "close"
+    assert "monitoring cannot flush Broken" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("handlers", [("syslog",), "syslog", (object(),)])
 def test_what_is_no_handler_is_refused_in_one_sentence(handlers: Any) -> None:
     """At configure, not at the first line."""
