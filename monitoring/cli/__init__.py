@@ -9,9 +9,9 @@ from collections.abc import Sequence
 
 from .. import __version__
 from ..config import ConfigError
-from . import dashboard, demo, doctor, lists
+from . import dashboard, demo, doctor, lists, logs
 
-_COMMANDS = (demo, dashboard, lists, doctor)
+_COMMANDS = (demo, dashboard, lists, logs, doctor)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
