@@ -453,6 +453,13 @@ class _Inactive(Monitoring):
             "Monitoring is not set up, so nothing is stored; call monitoring.install(app) or configure()."
         )
 
+    def set_log_level(self, level: str | None, logger: str = "", *, seconds: float = 900.0) -> None:
+        """Do nothing: the levels are structlog's and logging's own."""
+
+    def explain_log(self, logger: str = "", level: str = "info") -> list[str]:
+        """Return that nothing is set up."""
+        return ["Monitoring is not set up: lines go where structlog and logging send them by default."]
+
     def flush(self) -> None:
         """Do nothing."""
 

@@ -1,4 +1,4 @@
-"""What the documents show works: each Python block of the README runs."""
+"""What the documents show works: each Python block of the README and the guides runs."""
 
 from __future__ import annotations
 
@@ -9,21 +9,26 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-BLOCKS = re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE)
+PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+BLOCKS = [
+    pytest.param(page.name, block, id=f"{page.name}: {block.strip().splitlines()[-1][:40]}")
+    for page in PAGES
+    for block in re.findall(r"^```python\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
+]
 
 
-@pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.strip().splitlines()[-1][:40])
-def test_a_block_of_the_readme_runs(block: str) -> None:
+@pytest.mark.parametrize(("page", "block"), BLOCKS)
+def test_a_block_of_a_page_runs(page: str, block: str) -> None:
     """Users can paste it."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        exec(compile(block, "README.md", "exec"), {"__name__": "readme"})
+        exec(compile(block, page, "exec"), {"__name__": "page"})
 
 
 def test_every_document_that_is_linked_exists() -> None:
-    """No link of the README, the architecture page or CONTRIBUTING leads nowhere."""
+    """No link of the README, the guides or CONTRIBUTING leads nowhere."""
     missing = []
-    for page in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "docs" / "architecture.md"):
+    for page in (*PAGES, ROOT / "CONTRIBUTING.md"):
         for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
             if not (page.parent / target).exists():
                 missing.append(f"{page.name} -> {target}")
