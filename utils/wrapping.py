@@ -9,6 +9,7 @@ import inspect
 import warnings
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
+from types import CoroutineType
 from typing import Any, Final, Protocol, TypeVar, cast
 
 F = TypeVar("F")
@@ -78,10 +79,31 @@ def _around_function(function: Function, begin: Begin) -> Function:
         piece = begin(args, kwargs, False)
         if piece is None:
             return function(*args, **kwargs)
-        with piece:
-            return function(*args, **kwargs)
+        piece.__enter__()
+        try:
+            result = function(*args, **kwargs)
+        except BaseException as error:
+            piece.__exit__(type(error), error, error.__traceback__)
+            raise
+        if result.__class__ is CoroutineType:
+            piece.pause()
+            return _awaited(result, piece)
+        piece.__exit__(None, None, None)
+        return result
 
     return called
+
+
+async def _awaited(coroutine: Any, piece: Piece) -> Any:
+    """Await what a plain function has returned, such as another decorator's around async def: the call ends then."""
+    piece.resume()
+    try:
+        result = await coroutine
+    except BaseException as error:
+        piece.__exit__(type(error), error, error.__traceback__)
+        raise
+    piece.__exit__(None, None, None)
+    return result
 
 
 def _around_coroutine(function: Function, begin: Begin) -> Function:
@@ -178,7 +200,6 @@ def _warn_above_contextmanager(function: Function, by: str) -> None:
 
 
 _MANAGER_CODES: Final = frozenset(
-    made.__code__
-    for made in (contextmanager(lambda: iter(())), asynccontextmanager(cast(Any, lambda: None)))
+    made.__code__ for made in (contextmanager(lambda: iter(())), asynccontextmanager(cast(Any, lambda: None)))
 )
 """The code of the functions that ``@contextmanager`` and its async twin return."""

@@ -112,6 +112,29 @@ def test_a_coroutine_function_is_entered_when_it_is_awaited() -> None:
     assert diary.entries == ["enter", "exit"]
 
 
+def test_a_call_that_returns_a_coroutine_ends_with_it() -> None:
+    """As where another decorator stands between that is no async def: what fails there is the call's failure."""
+    diary, error = Diary(), LookupError("x")
+
+    async def work() -> None:
+        await asyncio.sleep(0)
+        raise error
+
+    coroutine = diary(lambda: work())()
+    assert diary.entries == ["enter", "pause"]
+    with pytest.raises(LookupError) as raised:
+        asyncio.run(coroutine)
+    assert raised.value is error
+    assert (diary.entries, diary.errors) == (["enter", "pause", "resume", "exit"], [error])
+
+
+def test_the_result_of_a_coroutine_that_a_call_returns_is_kept() -> None:
+    """And the piece is left once."""
+    diary = Diary()
+    assert asyncio.run(diary(lambda: asyncio.sleep(0, 17))()) == 17
+    assert (diary.entries, diary.errors) == (["enter", "pause", "resume", "exit"], [None])
+
+
 def test_a_generator_is_paused_at_each_yield() -> None:
     """It is entered at its first step, and left at its end."""
     diary = Diary()
