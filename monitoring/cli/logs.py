@@ -35,7 +35,7 @@ _INTERRUPTED: Final = 130
 _EXAMPLES: Final = """\
 Lines of several files and workers are merged by time; one that is late by more than 5 s comes out late. With each
 file its rotated ones are read, such as app.log.20261124T101226.123456Z and the same with .gz. Lines that are no JSON
-objects have the time of the line before them; they are shown as text, with control characters made visible, and with
+objects have the time of the line before them; they are shown as text, with control characters as escapes, and with
 --json as {"event": "the text", "raw": true}.
 
 examples:
@@ -185,10 +185,7 @@ def _json(line: bytes) -> bytes:
 
 def _pretty(line: bytes, colours: bool) -> bytes:
     found = object_of(line)
-    if found is None:
-        text = visible(line.decode("utf-8", "backslashreplace").expandtabs())
-    else:
-        text = pretty(found, colours)
+    text = pretty(found, colours) if found is not None else visible(line.decode("utf-8", "backslashreplace"))
     return text.encode(sys.stdout.encoding or "utf-8", "backslashreplace")
 
 
