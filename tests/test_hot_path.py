@@ -82,12 +82,22 @@ class CountingLock:
     def __init__(self, lock: Any) -> None:
         self._lock = lock
 
-    def __enter__(self) -> None:
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
         type(self).taken += 1
-        self._lock.acquire()
+        taken: bool = self._lock.acquire(blocking, timeout)
+        return taken
+
+    def release(self) -> None:
+        self._lock.release()
+
+    def locked(self) -> bool:
+        held: bool = self._lock.locked()
+        return held
+
+    __enter__ = acquire
 
     def __exit__(self, *_: object) -> None:
-        self._lock.release()
+        self.release()
 
 
 def test_an_asgi_request_enters_a_bounded_number_of_python_functions(tmp_path: Path) -> None:
