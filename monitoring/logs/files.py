@@ -45,6 +45,9 @@ _GLANCES: Final = 5
 writing there.
 """
 
+_LOCK_TRIES: Final = 10
+"""How often the lock for the rename is tried, a millisecond apart: whoever has it may just not be running."""
+
 _PATIENCE_SECONDS: Final = 1.0
 _TIDY_SECONDS: Final = 60.0
 _TIDY_AGAIN_SECONDS: Final = 2.0
@@ -283,20 +286,27 @@ class RotatingFile:
         return self._every is not None and now // self._every > self._period
 
     def _rotate(self, now: float, least: int) -> None:
-        """Rename the file, if it still has ``least`` bytes, and open another. While another process is at it, and where
-        it fails, lines go on to this one.
+        """Rename the file, if it still has ``least`` bytes, and open another. Where that fails, and where another
+        process is at it and has stalled, lines go on to this one.
         """
         if not _is_due(self._rotation_due, now):
             return
         try:
-            with locks.held_alone(self._rotate_lock, mode=self._mode) as lock:
-                if lock is not None and self._is_at_path() and os.fstat(self._fd).st_size >= least:
-                    os.rename(self.path, free_name(self.path, now))
-                    self._tidy_due = now
+            self._rename(now, least)
         except OSError as error:
             self._rotation_due = now + _ROTATE_AGAIN_SECONDS
             return self._complain(error)
         self._take_stock(now)
+
+    def _rename(self, now: float, least: int) -> None:
+        for _ in range(_LOCK_TRIES):
+            with locks.held_alone(self._rotate_lock, mode=self._mode) as lock:
+                if lock is not None:
+                    if self._is_at_path() and os.fstat(self._fd).st_size >= least:
+                        os.rename(self.path, free_name(self.path, now))
+                        self._tidy_due = now
+                    return
+            time.sleep(0.001)
 
     def _complain(self, error: OSError) -> None:
         if not self._complained:

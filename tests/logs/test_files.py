@@ -9,6 +9,7 @@ import stat
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -219,7 +220,7 @@ def test_a_file_that_another_process_has_rotated_is_not_rotated_again(path: Path
 
 
 def test_while_another_process_rotates_lines_go_on(path: Path, clock: FakeClock) -> None:
-    """Nobody waits for a lock: the file grows for a moment."""
+    """Nobody waits for a lock for long: the file grows for a moment."""
     file = RotatingFile(str(path), max_bytes=10, clock=clock)
     file.write(b"12345678\n")
     with held_alone(hidden_beside(str(path), "rotation")):
@@ -227,6 +228,19 @@ def test_while_another_process_rotates_lines_go_on(path: Path, clock: FakeClock)
     assert _contents(path) == [b"12345678\none more\n"]
     file.write(b"next\n")
     assert _contents(path) == [b"12345678\none more\n", b"next\n"]
+
+
+def test_a_process_that_is_about_to_rotate_is_waited_for_a_moment(
+    path: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may just not be running; meanwhile the others would make the file much too large."""
+    file = RotatingFile(str(path), max_bytes=10, clock=clock)
+    file.write(b"12345678\n")
+    with ExitStack() as other:
+        other.enter_context(held_alone(hidden_beside(str(path), "rotation")))
+        monkeypatch.setattr(files.time, "sleep", lambda seconds: other.close())
+        file.write(b"one more\n")
+    assert _contents(path) == [b"12345678\n", b"one more\n"]
 
 
 def test_a_file_that_is_renamed_while_it_is_opened_is_left_at_once(
