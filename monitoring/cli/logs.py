@@ -21,7 +21,7 @@ import orjson
 from ..config import Config, ConfigError
 from ..logs.levels import LEVELS
 from ..logs.pretty import pretty, visible
-from ..logs.reading import Log, Timed, follow, lines_of, merged, object_of
+from ..logs.reading import WINDOW_SECONDS, Log, Timed, follow, lines_of, merged, object_of
 from ..logs.retention import rotated_files
 from ..logs.selection import Selection, Selector
 
@@ -32,11 +32,11 @@ _LINES_BEFORE_FOLLOWING: Final = 10
 _STDIN: Final = "-"
 _INTERRUPTED: Final = 130
 
-_EXAMPLES: Final = """\
-Lines of several files and workers are merged by time; one that is late by more than 5 s comes out late. With each
-file its rotated ones are read, such as app.log.20261124T101226.123456Z and the same with .gz. Lines that are no JSON
-objects have the time of the line before them; they are shown as text, with control characters as escapes, and with
---json as {"event": "the text", "raw": true}.
+_EXAMPLES: Final = f"""\
+Lines of several files and workers are merged by time; one that is late by more than {WINDOW_SECONDS:.0f} s comes out
+late. With each file its rotated ones are read, such as app.log.20261124T101226.123456Z and the same with .gz.
+A line without a time has that of the line before it. Lines that are no JSON objects are shown as text, with control
+characters as escapes, and with --json as {{"event": "the text", "raw": true}}.
 
 examples:
   monitoring logs app.log --level warning --since 1h

@@ -314,6 +314,11 @@ def moment_of(line: bytes) -> float | None:
     return None if found is None else next((_moment(found[key]) for key in _TIME_KEYS if key in found), None)
 
 
+def may_have_a_time(line: bytes) -> bool:
+    """Whether it is worth while to look for the time of a line: this looks at its bytes only."""
+    return line.startswith(_OUR_BEGINNING) or (line.startswith(b"{") and (b"time" in line or b'"ts"' in line))
+
+
 def object_of(line: bytes) -> dict[str, Any] | None:
     """Return the JSON object that a line is; None where it is none."""
     if not line.startswith(b"{"):

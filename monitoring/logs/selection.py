@@ -11,7 +11,7 @@ from typing import Any, Final
 import orjson
 
 from .levels import LEVELS
-from .reading import UNKNOWN, Timed, moment_of, object_of
+from .reading import UNKNOWN, Timed, may_have_a_time, moment_of, object_of
 
 _PREFIX_LENGTH: Final = 8
 """Characters of an ID that are enough to find it."""
@@ -71,22 +71,23 @@ class Selection:
 
 
 class Selector:
-    """Chooses lines of one log, as they come. A line that is no JSON object has the time of the last one that is, and
-    passes where nothing but texts and times is asked for.
+    """Chooses lines of one log, as they come. A line without a time has that of the line before it. One that is no
+    JSON object passes where nothing but texts and times is asked for.
     """
 
     def __init__(self, selection: Selection) -> None:
         self._needles = selection.needles
         self._checks = tuple(selection.checks())
         self._since, self._until = selection.since, selection.until
-        self._last_object = b""
+        self._last_timed = b""
+        self._last_at = UNKNOWN
 
     def __call__(self, lines: Iterable[bytes]) -> Iterator[Timed]:
         """Yield the lines that are wanted, with their times. Empty ones are not."""
         needles = self._needles
         for line in lines:
-            if line.startswith(b"{"):
-                self._last_object = line
+            if may_have_a_time(line):
+                self._last_timed = line
             if line and all(needle in line for needle in needles) and self._passes(line):
                 at = self._moment_of(line)
                 if self._since <= at <= self._until:
@@ -101,8 +102,10 @@ class Selector:
     def _moment_of(self, line: bytes) -> float:
         moment = moment_of(line)
         if moment is None:
-            moment = moment_of(self._last_object)
-        return UNKNOWN if moment is None else moment
+            moment = moment_of(self._last_timed)
+        if moment is not None:
+            self._last_at = moment
+        return self._last_at
 
 
 def _is_pattern(text: str) -> bool:
