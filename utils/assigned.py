@@ -66,13 +66,16 @@ _NO_SECRET: Final = re.compile(
 )
 """Words, placeholders and reprs that stand where a secret would."""
 _VARIABLE: Final = re.compile(
-    r"""(?:[A-Za-z_]\w{0,63}[._]){0,5}(?i:password|passwd|token|secret|key|credentials|cookie|session)s?(?=[\s,;:)\]]|\Z)"""
+    r"(?![\d.])(?:[\w.]{0,99}[._])?(?i:password|passwd|token|secret|key|credentials|cookie|session)s?(?=[\s,;:)\]]|\Z)"
 )
 _EXPRESSION: Final = re.compile(
-    r"""[a-z_]\w{0,63}(?:\.[A-Za-z_]\w{0,63}){0,5}(?:\((?:[A-Za-z_., ]{0,99})\)|[(\[]["'][A-Za-z_-]{1,64}["'][)\]])(?=[\s,;:)]|\Z)"""
+    r"""[a-z_]\w{0,63}(?:\.[A-Za-z_]\w{0,63}){0,5}"""
+    r"""(?:\((?:[A-Za-z_., ]{0,99})\)|[(\[]["'][A-Za-z_-]{1,64}["'][)\]])(?=[\s,;:)]|\Z)"""
 )
 _PARSED: Final = re.compile(r"(?i:expected|illegal|unrecogni[sz]ed|next) \Z")
-_OF_AN_ERROR: Final = re.compile(r"(?:Invalid|Missing|Bad|Expired|Unknown|Wrong|Malformed)[A-Z]\w*\Z|[a-z](?:Invalid|Expired|Missing)\Z")
+_OF_AN_ERROR: Final = re.compile(
+    r"(?:Invalid|Missing|Bad|Expired|Unknown|Wrong|Malformed)[A-Z]\w*\Z|[a-z](?:Invalid|Expired|Missing)\Z"
+)
 
 RuleOf = Callable[..., str]
 """Gives the name of the rule for a name and the text or number under it; "" for none."""
@@ -121,7 +124,10 @@ def _is_harmless(match: re.Match[str], name: str) -> bool:
         return True
     if match["sign"] != ":":
         return False
-    return _OF_AN_ERROR.search(name) is not None or _PARSED.search(text, max(0, match.start() - 16), match.start()) is not None
+    return (
+        _OF_AN_ERROR.search(name) is not None
+        or _PARSED.search(text, max(0, match.start() - 16), match.start()) is not None
+    )
 
 
 def number_or_text(text: str) -> float | str:

@@ -18,6 +18,23 @@ from .assigned import NAME_LENGTH, without_assigned
 from .plain import LENGTH, clip, safe_repr
 from .scrub_rules import FIELD_RULES, VALUE_RULES, FieldRule, ValueRule, passes_luhn
 
+__all__ = [
+    "DEFAULT",
+    "DEPTH",
+    "FIELD_RULES",
+    "SIZE",
+    "TOO_DEEP",
+    "TOO_MUCH",
+    "VALUE_RULES",
+    "WIDTH",
+    "FieldRule",
+    "Scrubber",
+    "ValueRule",
+    "passes_luhn",
+    "scrub",
+    "scrub_text",
+]
+
 DEPTH: Final = 8
 WIDTH: Final = 100
 SIZE: Final = 2_000
@@ -27,11 +44,16 @@ TOO_DEEP: Final = "[scrubbed: too deep]"
 TOO_MUCH: Final = "[scrubbed: too much]"
 
 _NAMES_REMEMBERED: Final = 4_096
+_SHORT: Final = 14
+"""Characters below which a text has no room for most kinds of secrets."""
+_MORE_PASSES: Final = 4
+"""What one pass took out can lay open something that stood right beside it."""
 _NO_RULE: Final = ("", False)
 _NAME_SIGNS: Final = ("=", ":", "--", "</", "',", '",', "%3D")
 """One of them is in every text that assigns something to a name."""
 _SIGNS: Final = "~@=|#$%^&*+<>?\\/_:;'\"()[]{},.!-" + "QXZJKVBYWUHGFDPCLNMORSTAIE" + "0123456789"
 """Characters from rare to frequent in log messages; the ones that are not among them are the most frequent."""
+_MARK: Final = re.compile(r"\[scrubbed: [\w -]{1,64}\]")
 _FOLDERS: Final = frozenset({"PWD", "OLDPWD"})
 _WORDS: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[^\W\dA-Z_]+|\d+")
 _LARGEST_PLAIN_INT: Final = 10**12
@@ -50,11 +72,9 @@ class Scrubber:
         self.value_rules = tuple(value_rules)
         self._fields = [_CompiledField.of(rule) for rule in field_rules]
         self._name_hints = _name_hints(field_rules)
-        hinted = [(hint, _CompiledValue.of(place, rule)) for place, rule in enumerate(value_rules) for hint in rule.hints]
-        signs = {_sign(hint) for hint, _ in hinted}
-        self._by_sign = [(sign, [(hint, value) for hint, value in hinted if _sign(hint) == sign]) for sign in sorted(signs)]
-        self._words = tuple({hint: None for hint, _ in hinted if not _sign(hint)})
-        self._any_sign = re.compile(f"[{re.escape(''.join(signs.union(map(_sign, _NAME_SIGNS))))}]")
+        values = [_CompiledValue.of(place, rule) for place, rule in enumerate(value_rules)]
+        self._for_short = _Finder([value for value in values if value.shortest < _SHORT])
+        self._for_long = _Finder(values)
         self._names: dict[str, tuple[str, bool]] = {}
 
     def extended(self, *rules: FieldRule | ValueRule) -> Scrubber:
@@ -119,27 +139,26 @@ class Scrubber:
 
         ``text`` itself when there is nothing to take out.
         """
-        if self._any_sign.search(text) is None:
-            for word in self._words:
+        finder = self._for_short if len(text) < _SHORT else self._for_long
+        if finder.any_sign(text) is None:
+            for word in finder.words:
                 if word in text:
                     break
             else:
                 return text
-        scrubbed = text
-        for value in self._values_for(text):
-            scrubbed = value.scrubbed(scrubbed)
-        if self._may_name(scrubbed):
-            scrubbed = without_assigned(scrubbed, self.rule_of)
-        return text if scrubbed == text else scrubbed
+        scrubbed = self._scrubbed_once(text, finder)
+        if scrubbed == text:
+            return text
+        for _ in range(_MORE_PASSES):
+            before, scrubbed = scrubbed, self._scrubbed_once(scrubbed, self._for_long)
+            if scrubbed == before:
+                break
+        return scrubbed
 
-    def _values_for(self, text: str) -> list[_CompiledValue]:
-        found = {}
-        for sign, hinted in self._by_sign:
-            if sign in text:
-                for hint, value in hinted:
-                    if hint in text:
-                        found[value.place] = value
-        return [found[place] for place in sorted(found)] if found else []
+    def _scrubbed_once(self, text: str, finder: _Finder) -> str:
+        for value in finder.find(text):
+            text = value.scrubbed(text)
+        return without_assigned(text, self.rule_of) if self._may_name(text) else text
 
     def _may_name(self, text: str) -> bool:
         for sign in _NAME_SIGNS:
@@ -160,7 +179,7 @@ class Scrubber:
 
         Nothing, yes and no, and the number of a measure such as ``max_tokens``, are no secrets.
         """
-        if value is None or isinstance(value, bool):
+        if value is None or isinstance(value, bool) or (isinstance(value, str) and _MARK.fullmatch(value)):
             return ""
         rule, unless_number = self._names.get(name) or self._find_rule(name)
         if rule and unless_number and isinstance(value, (int, float)):
@@ -170,7 +189,7 @@ class Scrubber:
         return rule
 
     def _find_rule(self, name: str) -> tuple[str, bool]:
-        segments = _segments(name)
+        segments = _segments(_MARK.sub("", name))
         found = next((field.verdict(segments) for field in self._fields if field.matches(segments)), _NO_RULE)
         if len(self._names) >= _NAMES_REMEMBERED:
             self._names.clear()
@@ -209,6 +228,7 @@ class _CompiledValue:
     """A value rule, ready to be applied; ``place`` is its place among the rules."""
 
     place: int
+    shortest: int
     hints: tuple[str, ...]
     pattern: re.Pattern[str]
     group: int | str
@@ -219,7 +239,7 @@ class _CompiledValue:
     def of(cls, place: int, rule: ValueRule) -> _CompiledValue:
         pattern = re.compile(rule.pattern, re.DOTALL)
         group = "secret" if "secret" in pattern.groupindex else 0
-        return cls(place, rule.hints, pattern, group, f"[scrubbed: {rule.name}]", rule.confirms)
+        return cls(place, rule.shortest, rule.hints, pattern, group, f"[scrubbed: {rule.name}]", rule.confirms)
 
     def scrubbed(self, text: str) -> str:
         return self.pattern.sub(self._marked, text)
@@ -229,6 +249,31 @@ class _CompiledValue:
             return match[0]
         start, end = (place - match.start() for place in match.span(self.group))
         return f"{match[0][:start]}{self.mark}{match[0][end:]}"
+
+
+class _Finder:
+    """Finds the value rules that a text has to be searched with; most texts need none."""
+
+    def __init__(self, values: Sequence[_CompiledValue]) -> None:
+        hinted = [(_sign(hint), hint, value) for value in values for hint in value.hints]
+        signs = sorted({sign for sign, _, _ in hinted} - {""})
+        self._by_sign = [(sign, [(hint, value) for of, hint, value in hinted if of == sign]) for sign in signs]
+        self._by_word = [(hint, value) for sign, hint, value in hinted if not sign]
+        self.words = tuple({hint: None for hint, _ in self._by_word})
+        """Hints that a text may have without one of the signs."""
+        self.any_sign = re.compile(f"[{re.escape(''.join({*signs, *map(_sign, _NAME_SIGNS)}))}]").search
+
+    def find(self, text: str) -> list[_CompiledValue]:
+        found: dict[int, _CompiledValue] = {}
+        for sign, hinted in self._by_sign:
+            if sign in text:
+                for hint, value in hinted:
+                    if hint in text:
+                        found[value.place] = value
+        for word, value in self._by_word:
+            if word in text:
+                found[value.place] = value
+        return [found[place] for place in sorted(found)] if found else []
 
 
 def _sign(hint: str) -> str:
@@ -291,8 +336,9 @@ class _Copy:
         copied: dict[str, Any] = {}
         for key in list(value)[:WIDTH]:
             name = key if isinstance(key, str) else safe_repr(key, 200)
-            held = _titled(value) if name in ("value", "Value") else name
-            copied[self._text(clip(name, 200))] = self._under(held or name, value[key], depth - 1)
+            shown = self._text(clip(name, 200))
+            held = _titled(value) if name in ("value", "Value") else shown
+            copied[shown] = self._under(name, held, value[key], depth - 1)
         if len(value) > WIDTH:
             copied["..."] = f"{len(value) - WIDTH} more"
         return copied
@@ -300,15 +346,16 @@ class _Copy:
     def _sequence(self, items: list[Any], depth: int) -> list[Any]:
         if len(items) == 2 and isinstance(items[0], (str, bytes)):  # a header, a form field
             name = items[0] if isinstance(items[0], str) else items[0].decode("latin-1")
-            return [self._text(clip(name)), self._under(name, items[1], depth - 1)]
+            shown = self._text(clip(name))
+            return [shown, self._under(name, shown, items[1], depth - 1)]
         copied = []
         for before, item in zip(["", *items], items[:WIDTH]):
-            is_option = isinstance(before, str) and before.startswith("--")
-            copied.append(self._under(before, item, depth - 1) if is_option else self.of(item, depth - 1))
+            option = before if isinstance(before, str) and before.startswith("--") and "=" not in before else ""
+            copied.append(self._under(option, "", item, depth - 1))
         return [*copied, f"... {len(items) - WIDTH} more"] if len(items) > WIDTH else copied
 
-    def _under(self, name: str, value: Any, depth: int) -> Any:
-        rule = self._scrubber.rule_of(name, value)
+    def _under(self, name: str, also: str, value: Any, depth: int) -> Any:
+        rule = self._scrubber.rule_of(name, value) or self._scrubber.rule_of(also, value)
         return f"[scrubbed: {rule}]" if rule else self.of(value, depth)
 
 

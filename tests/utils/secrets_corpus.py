@@ -24,10 +24,66 @@ HOLE = re.compile(r"<<(\w+)>>|<(\w+)>")
 SHORTEST_PART = 5
 """Characters of a secret in a row that must not survive."""
 
-WORDS = ["summer", "winter", "river", "castle", "orange", "falcon", "marble", "copper", "thunder", "meadow", "violet", "harbor", "walnut", "comet", "tiger", "velvet", "pepper", "saddle", "glacier", "lantern"]
-PEOPLE = ["ada", "grace", "alan", "edsger", "barbara", "donald", "radia", "leslie", "frances", "katherine", "vint", "margaret"]
-SURNAMES = ["lovelace", "hopper", "turing", "dijkstra", "liskov", "knuth", "perlman", "lamport", "allen", "johnson", "cerf", "hamilton"]
-HOSTS = ["db-1", "cache.prod", "api", "web-03", "localhost", "10.4.2.17", "pg.eu-west-1.rds.amazonaws.com", "mq.internal"]
+WORDS = [
+    "summer",
+    "winter",
+    "river",
+    "castle",
+    "orange",
+    "falcon",
+    "marble",
+    "copper",
+    "thunder",
+    "meadow",
+    "violet",
+    "harbor",
+    "walnut",
+    "comet",
+    "tiger",
+    "velvet",
+    "pepper",
+    "saddle",
+    "glacier",
+    "lantern",
+]
+PEOPLE = [
+    "ada",
+    "grace",
+    "alan",
+    "edsger",
+    "barbara",
+    "donald",
+    "radia",
+    "leslie",
+    "frances",
+    "katherine",
+    "vint",
+    "margaret",
+]
+SURNAMES = [
+    "lovelace",
+    "hopper",
+    "turing",
+    "dijkstra",
+    "liskov",
+    "knuth",
+    "perlman",
+    "lamport",
+    "allen",
+    "johnson",
+    "cerf",
+    "hamilton",
+]
+HOSTS = [
+    "db-1",
+    "cache.prod",
+    "api",
+    "web-03",
+    "localhost",
+    "10.4.2.17",
+    "pg.eu-west-1.rds.amazonaws.com",
+    "mq.internal",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +242,8 @@ class Made:
         return f"{self._pick('xoxb', 'xoxp', 'xoxa-2', 'xoxr')}-{team}-{team[::-1]}-{self._of(BASE62, 24)}"
 
     def slack_app(self) -> str:
-        return f"xapp-1-A{self._of(string.ascii_uppercase + '0123456789', 10)}-{self._number(10**12, 10**13)}-{self.hex64()}"
+        app = self._of(string.ascii_uppercase + string.digits, 10)
+        return f"xapp-1-A{app}-{self._number(10**12, 10**13)}-{self.hex64()}"
 
     def slack_hook(self) -> str:
         big = string.ascii_uppercase + string.digits
@@ -386,7 +443,8 @@ class Made:
         return self._of(BASE62 + "_-", 21)
 
     def iso(self) -> str:
-        return f"2026-{self._number(1, 12):02}-{self._number(1, 28):02}T{self._number(0, 23):02}:{self._number(0, 59):02}:{self._number(0, 59):02}Z"
+        day = f"2026-{self._number(1, 12):02}-{self._number(1, 28):02}"
+        return f"{day}T{self._number(0, 23):02}:{self._number(0, 59):02}:{self._number(0, 59):02}Z"
 
     def iso_micro(self) -> str:
         return self.iso()[:-1] + f".{self._number(0, 999999):06}+00:00"
@@ -445,7 +503,9 @@ class Made:
         return self._random.choice(WORDS)
 
     def path(self) -> str:
-        return f"/srv/{self.word()}/{self.word()}_{self.small()}/{self.word()}.{self._pick('py', 'json', 'log', 'tar.gz')}"
+        return (
+            f"/srv/{self.word()}/{self.word()}_{self.small()}/{self.word()}.{self._pick('py', 'json', 'log', 'tar.gz')}"
+        )
 
     def route(self) -> str:
         return f"/{self.word()}/{self.number()}/{self.word()}"
