@@ -16,8 +16,8 @@ import select
 import socket
 import ssl
 import termios
-import time
 from collections.abc import Callable, Sequence
+from time import monotonic
 from typing import Final
 
 from .retries import NotDelivered
@@ -68,7 +68,7 @@ class Datagrams:
         self._connection = _Connected(connect)
         self._encode = encode
         self._max_bytes = max_bytes
-        self._renewal = time.monotonic() + _RENEWED_SECONDS
+        self._renewal = monotonic() + _RENEWED_SECONDS
         self.abort = self._connection.abort
         self.close = self._connection.close
 
@@ -88,9 +88,9 @@ class Datagrams:
         return 0
 
     def _open(self) -> socket.socket:
-        if time.monotonic() > self._renewal:
+        if monotonic() > self._renewal:
             self.close()
-            self._renewal = time.monotonic() + _RENEWED_SECONDS
+            self._renewal = monotonic() + _RENEWED_SECONDS
         return self._connection.get()
 
 
@@ -127,13 +127,16 @@ class Stream:
         return connected
 
     def _await_acknowledgement(self, connected: socket.socket) -> None:
-        end = time.monotonic() + self._timeout_seconds
-        while _unacknowledged_bytes(connected):
-            if time.monotonic() > end:
+        end = monotonic() + self._timeout_seconds
+        while True:
+            is_acknowledged = not _unacknowledged_bytes(connected)
+            if _is_closed_by_peer(connected):
+                raise ConnectionResetError("the receiver has closed the connection")
+            if is_acknowledged:
+                return
+            if monotonic() > end:
                 raise ConnectionError("what was sent is not acknowledged")
             select.select([connected], [], [], _LOOK_SECONDS)
-        if _is_closed_by_peer(connected):
-            raise ConnectionResetError("the receiver has closed the connection")
 
 
 def connect_datagram(place: tuple[str, int] | str, timeout_seconds: float) -> socket.socket:

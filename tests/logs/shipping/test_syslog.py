@@ -11,7 +11,6 @@ import pytest
 from monitoring.logs.shipping import Limits, Syslog
 from monitoring.logs.shipping.parsing import parsed
 from monitoring.logs.shipping.syslog_messages import FACILITIES, cut, local_message, message, name
-from monitoring.logs.shipping.syslog_transports import Datagrams
 from tests.support.log_lines import Drops, line
 
 
@@ -98,33 +97,6 @@ def test_a_datagram_that_nobody_takes_any_more_is_not_lost(tmp_path: Path) -> No
         received = [daemon.recv(65_536) for _ in range(2)]
     assert [one.rpartition(b'"event":"')[2][:7] for one in received] == [b"event 1", b"event 2"]
     assert drops == {}
-
-
-def test_of_a_slow_receiver_only_what_it_did_not_take_is_sent_again(tmp_path: Path) -> None:
-    """The socket of a daemon that reads nothing is full after a few datagrams."""
-    from monitoring.logs.shipping.retries import NotDelivered
-
-    path = str(tmp_path / "log")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as daemon:
-        daemon.bind(path)
-
-        def connect() -> socket.socket:
-            connected = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-            connected.settimeout(0.05)
-            connected.connect(path)
-            return connected
-
-        transport = Datagrams(connect, list, 8192)
-        lines = [b"%d" % number for number in range(5000)]
-        with pytest.raises(NotDelivered) as raised:
-            transport.send(lines)
-        transport.close()
-        taken = raised.value.delivered
-        assert 0 < taken < 5000
-        assert [daemon.recv(100) for _ in range(taken)] == lines[:taken]
-        daemon.setblocking(False)
-        with pytest.raises(BlockingIOError):
-            daemon.recv(100)
 
 
 @pytest.mark.parametrize(
