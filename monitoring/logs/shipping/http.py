@@ -16,6 +16,7 @@ from typing import Final
 from urllib.parse import unquote, urlsplit
 
 from .retries import NotDelivered, Refused
+from .tls import wrapped
 
 _PASSING: Final = frozenset({408, 425, 429})
 """4xx answers that ask for another try."""
@@ -157,15 +158,16 @@ class HttpTransport:
 
     def _connected(self) -> socket.socket:
         connected = socket.create_connection((self._place.host, self._place.port), self._timeout_seconds)
+        if self._tls is not None:
+            connected = wrapped(connected, self._tls, self._place.host)
+        self._socket = connected
         try:
-            self._socket = connected
-            if self._tls is not None:
-                connected = self._socket = self._tls.wrap_socket(connected, server_hostname=self._place.host)
             if self._is_aborted:
                 raise ConnectionAbortedError("the outlet is closed")
+            if isinstance(connected, ssl.SSLSocket):
+                connected.do_handshake()
         except BaseException:
-            self._socket = None
-            connected.close()
+            self.close()
             raise
         return connected
 

@@ -22,6 +22,7 @@ from typing import Final
 
 from .retries import NotDelivered
 from .syslog_messages import cut
+from .tls import wrapped
 
 Encode = Callable[[Sequence[bytes]], list[bytes]]
 """Lines to messages."""
@@ -39,12 +40,14 @@ class _Connected:
         self._is_aborted = False
 
     def get(self) -> socket.socket:
-        """Return a connection. Raise OSError."""
-        if self._socket is None:
-            self._socket = self._connect()
+        """Return a connection. Raise OSError; ``close`` is the caller's to call then."""
+        is_new = self._socket is None
+        connected = self._socket = self._socket or self._connect()
         if self._is_aborted:
             raise ConnectionAbortedError("the outlet is closed")
-        return self._socket
+        if is_new and isinstance(connected, ssl.SSLSocket):
+            connected.do_handshake()
+        return connected
 
     def abort(self) -> None:
         """Cut the connection; later ones fail."""
@@ -148,15 +151,9 @@ def connect_datagram(place: tuple[str, int] | str, timeout_seconds: float) -> so
 
 
 def connect_stream(place: tuple[str, int], timeout_seconds: float, tls: ssl.SSLContext | None) -> socket.socket:
-    """Return a connection to a host and port. Raise OSError."""
+    """Return a connection to a host and port, by TLS before the handshake. Raise OSError."""
     connected = socket.create_connection(place, timeout_seconds)
-    if tls is None:
-        return connected
-    try:
-        return tls.wrap_socket(connected, server_hostname=place[0])
-    except BaseException:
-        connected.close()
-        raise
+    return connected if tls is None else wrapped(connected, tls, place[0])
 
 
 def _connected(family: int, kind: int, address: object, timeout_seconds: float) -> socket.socket:

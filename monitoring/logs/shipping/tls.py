@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
+
+
+def wrapped(connected: socket.socket, tls: ssl.SSLContext, host: str) -> ssl.SSLSocket:
+    """Return a connection wrapped in TLS, before the handshake: so it can be cut while a receiver does not answer."""
+    try:
+        return tls.wrap_socket(connected, server_hostname=host, do_handshake_on_connect=False)
+    except BaseException:
+        connected.close()
+        raise
 
 
 def tls_context(owner: str, ca_file: str | None, client_certificate: str | None = None) -> ssl.SSLContext:

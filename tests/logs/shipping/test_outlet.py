@@ -31,6 +31,7 @@ class Receiver:
         self.goes_on.set()
         self.is_sending = threading.Event()
         self.heeds_abort = True
+        self.closes = 0
         self._is_aborted = False
 
     def send(self, lines: Sequence[bytes]) -> int:
@@ -50,7 +51,8 @@ class Receiver:
             self.goes_on.set()
 
     def close(self) -> None:
-        """Have nothing to close."""
+        """Count."""
+        self.closes += 1
 
 
 class Setup:
@@ -162,6 +164,7 @@ def test_close_spools_what_a_hanging_receiver_does_not_take(setup: Setup, tmp_pa
     assert setup.drops == {}
     setup.receiver.goes_on.set()
     poll(lambda: not _threads(), "the thread to end")
+    outlet.close(0.1)
     assert setup.got == []
     assert len(spool.batches()) == 3
 
@@ -175,6 +178,23 @@ def test_lines_after_close_are_counted(setup: Setup) -> None:
     _write(outlet, 2, 3)
     assert setup.got == [1]
     assert setup.drops == {"closed": 2}
+    assert _threads() == []
+
+
+def test_a_line_that_comes_while_another_thread_closes_is_counted(
+    setup: Setup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It found the outlet open, and the queue emptied for the last time."""
+    outlet = setup.outlet()
+    put = outlet._queue.put
+
+    def put_too_late(line: bytes, urgent: bool) -> bool:
+        outlet.close()
+        return put(line, urgent)
+
+    monkeypatch.setattr(outlet._queue, "put", put_too_late)
+    _write(outlet, 1)
+    assert setup.drops == {"undelivered": 1}
     assert _threads() == []
 
 
@@ -216,6 +236,16 @@ def test_a_child_forked_while_the_thread_sends_is_whole(setup: Setup) -> None:
     setup.receiver.goes_on.set()
     outlet.close()
     assert setup.got == [2, 1]
+
+
+def test_a_forked_child_lets_go_of_what_its_parent_has_connected(setup: Setup) -> None:
+    """A connection that a child has open too would not end when the parent closes it."""
+    outlet = setup.outlet()
+    process = FORK.Process(target=lambda: sys.exit(setup.receiver.closes))
+    process.start()
+    process.join(15)
+    assert process.exitcode == 1
+    outlet.close()
 
 
 def test_a_child_of_multiprocessing_delivers_before_it_ends(setup: Setup) -> None:

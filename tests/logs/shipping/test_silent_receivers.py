@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -34,6 +35,10 @@ def port() -> Iterator[int]:
         yield server.getsockname()[1]
 
 
+def _threads() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("monitoring-logs-")]
+
+
 @pytest.mark.parametrize("make", HANDLERS)
 def test_each_line_that_is_not_kept_is_counted(port: int, make: Make) -> None:
     """No write waits for the receiver: all of them return while it hangs, for it never does anything else."""
@@ -43,6 +48,7 @@ def test_each_line_that_is_not_kept_is_counted(port: int, make: Make) -> None:
     for one in lines(range(SENT)):
         outlet.write(one)
     outlet.close(0.3)
+    assert _threads() == []
     kept = drops["undelivered"]
     assert LIMITS.queue_lines <= kept <= LIMITS.queue_lines + LIMITS.batch_lines
     assert drops == {"queue_full": SENT - kept, "undelivered": kept}
