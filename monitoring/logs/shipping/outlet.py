@@ -19,6 +19,7 @@ from .limits import Limits
 from .line_queue import LineQueue
 from .spool import Spool
 
+_EXIT_SECONDS: Final = 3.0
 _SHARE_OF_DELIVERY: Final = 0.7
 """Part of the time to close in which lines are still delivered; in the rest they are put away."""
 
@@ -81,7 +82,7 @@ class ShippingOutlet:
         self._delivery.abort()
         thread, self._thread = self._thread, None
         if thread is not None:
-            atexit.unregister(self.close)
+            atexit.unregister(self._end)
             _release(self._wake)
             thread.join(max(0.0, end - monotonic()) / 2)
         self._delivery.put_away(max(0.1, end - monotonic()))
@@ -111,18 +112,24 @@ class ShippingOutlet:
                 thread = threading.Thread(target=self._run, name=f"monitoring-logs-{self._name}", daemon=True)
                 thread.start()
                 self._thread = thread
-                self._close_at_exit()
+                self._deliver_at_exit()
         except RuntimeError:  # no more threads, or the interpreter is about to end: a later line, or close, may do
             pass
         finally:
             self._starting.release()
 
-    def _close_at_exit(self) -> None:
-        atexit.unregister(self.close)
-        atexit.register(self.close)
+    def _deliver_at_exit(self) -> None:
+        atexit.unregister(self._end)
+        atexit.register(self._end)
         util = sys.modules.get("multiprocessing.util")
         if util is not None:  # a child of multiprocessing leaves by os._exit, without atexit
-            util.Finalize(None, self.close, exitpriority=0)
+            util.Finalize(None, self._end, exitpriority=0)
+
+    def _end(self) -> None:
+        """Deliver what waits, and close only where that fails: whoever opened the outlet may have a last line."""
+        self.flush(_EXIT_SECONDS)
+        if not self._delivery.is_settled:
+            self.close(_EXIT_SECONDS / 2)
 
     def _run(self) -> None:
         while not self._is_stopping:

@@ -258,6 +258,7 @@ def test_a_child_of_multiprocessing_delivers_before_it_ends(setup: Setup) -> Non
 
 
 _SCRIPT = """
+import atexit
 import sys
 from pathlib import Path
 from monitoring.logs.shipping import Limits
@@ -265,16 +266,42 @@ from monitoring.logs.shipping.outlet import ShippingOutlet
 from tests.logs.shipping.test_outlet import Receiver
 receiver = Receiver(Path(sys.argv[1]))
 outlet = ShippingOutlet("x", lambda: receiver, None, Limits(batch_seconds=60), print)
+def last() -> None:
+    outlet.write(b"100\\n")
+    outlet.close()
+if sys.argv[2] == "closes":
+    atexit.register(last)
 for number in range(100):
     outlet.write(b"%d\\n" % number)
 """
 
 
-def test_a_process_that_ends_delivers_what_waits(setup: Setup, tmp_path: Path) -> None:
-    """Without a call of its own."""
+@pytest.mark.parametrize(("how", "lines"), [("just ends", 100), ("closes", 101)])
+def test_a_process_that_ends_delivers_what_waits(setup: Setup, tmp_path: Path, how: str, lines: int) -> None:
+    """Without a call of its own, and with the last lines of what is called at the exit after the outlet's own hook."""
     root = Path(__file__).parents[3]
-    subprocess.run([sys.executable, "-c", _SCRIPT, str(tmp_path / "received")], cwd=root, check=True, timeout=30)
-    assert setup.got == list(range(100))
+    subprocess.run([sys.executable, "-c", _SCRIPT, str(tmp_path / "received"), how], cwd=root, check=True, timeout=30)
+    assert setup.got == list(range(lines))
+
+
+def test_a_process_that_ends_spools_what_a_hanging_receiver_does_not_take(
+    setup: Setup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It ends all the same."""
+    monkeypatch.setattr("monitoring.logs.shipping.outlet._EXIT_SECONDS", 0.2)
+    outlet = setup.outlet(tmp_path / "spool")
+    setup.receiver.goes_on.clear()
+
+    def child() -> None:
+        setup.receiver.goes_on.clear()
+        _write(outlet, 1, 2)
+
+    process = FORK.Process(target=child)
+    process.start()
+    process.join(15)
+    assert process.exitcode == 0
+    spool = Spool(tmp_path / "spool", 10**6)
+    assert [spool.read(batch) for batch in spool.batches()] == [[b"1\n", b"2\n"]]
 
 
 def test_two_processes_over_one_spool_send_every_batch_once(setup: Setup, tmp_path: Path) -> None:
