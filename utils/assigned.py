@@ -72,6 +72,8 @@ _EXPRESSION: Final = re.compile(
     r"""[a-z_]\w{0,63}(?:\.[A-Za-z_]\w{0,63}){0,5}"""
     r"""(?:\((?:[A-Za-z_., ]{0,99})\)|[(\[]["'][A-Za-z_-]{1,64}["'][)\]])(?=[\s,;:)]|\Z)"""
 )
+_SOURCE_LINE: Final = re.compile(r"\.(?:py|pyx|rb|js|ts|tsx|go|rs|java|kt|scala|php|cs|c|cc|cpp|h|ex|exs|erl|sql):\d")
+"""A place in a file, such as ``session.py:12``, is no assignment."""
 _PARSED: Final = re.compile(r"(?i:expected|illegal|unrecogni[sz]ed|next) \Z")
 _OF_AN_ERROR: Final = re.compile(
     r"(?:Invalid|Missing|Bad|Expired|Unknown|Wrong|Malformed)[A-Z]\w*\Z|[a-z](?:Invalid|Expired|Missing)\Z"
@@ -124,6 +126,8 @@ def _is_harmless(match: re.Match[str], name: str) -> bool:
         return True
     if match["sign"] != ":":
         return False
+    if _SOURCE_LINE.search(text, match.start(), end + 1):
+        return True
     return (
         _OF_AN_ERROR.search(name) is not None
         or _PARSED.search(text, max(0, match.start() - 16), match.start()) is not None

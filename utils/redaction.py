@@ -6,8 +6,8 @@ What stays is a mark with the name of the rule, such as ``[scrubbed: email]``, a
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, is_dataclass
 from datetime import date, datetime, time
 from decimal import Decimal
 from enum import Enum
@@ -16,6 +16,7 @@ from uuid import UUID
 
 from .assigned import NAME_LENGTH, without_assigned
 from .plain import LENGTH, clip, safe_repr
+from .rule_search import FieldSearch, Finder, NameHints, ValueSearch
 from .scrub_rules import FIELD_RULES, VALUE_RULES, FieldRule, ValueRule, passes_luhn
 
 __all__ = [
@@ -49,10 +50,6 @@ _SHORT: Final = 14
 _MORE_PASSES: Final = 4
 """What one pass took out can lay open something that stood right beside it."""
 _NO_RULE: Final = ("", False)
-_NAME_SIGNS: Final = ("=", ":", "--", "</", "',", '",', "%3D")
-"""One of them is in every text that assigns something to a name."""
-_SIGNS: Final = "~@=|#$%^&*+<>?\\/_:;'\"()[]{},.!-" + "QXZJKVBYWUHGFDPCLNMORSTAIE" + "0123456789"
-"""Characters from rare to frequent in log messages; the ones that are not among them are the most frequent."""
 _MARK: Final = re.compile(r"\[scrubbed: [\w -]{1,64}\]")
 _FOLDERS: Final = frozenset({"PWD", "OLDPWD"})
 _WORDS: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[^\W\dA-Z_]+|\d+")
@@ -70,11 +67,11 @@ class Scrubber:
     ) -> None:
         self.field_rules = tuple(field_rules)
         self.value_rules = tuple(value_rules)
-        self._fields = [_CompiledField.of(rule) for rule in field_rules]
-        self._name_hints = _name_hints(field_rules)
-        values = [_CompiledValue.of(place, rule) for place, rule in enumerate(value_rules)]
-        self._for_short = _Finder([value for value in values if value.shortest < _SHORT])
-        self._for_long = _Finder(values)
+        self._fields = [FieldSearch.of(rule) for rule in field_rules]
+        self._may_name = NameHints(field_rules).may_be_in
+        values = [ValueSearch.of(place, rule) for place, rule in enumerate(value_rules)]
+        self._for_short = Finder([value for value in values if value.shortest < _SHORT])
+        self._for_long = Finder(values)
         self._names: dict[str, tuple[str, bool]] = {}
 
     def extended(self, *rules: FieldRule | ValueRule) -> Scrubber:
@@ -155,24 +152,10 @@ class Scrubber:
                 break
         return scrubbed
 
-    def _scrubbed_once(self, text: str, finder: _Finder) -> str:
+    def _scrubbed_once(self, text: str, finder: Finder) -> str:
         for value in finder.find(text):
             text = value.scrubbed(text)
         return without_assigned(text, self.rule_of) if self._may_name(text) else text
-
-    def _may_name(self, text: str) -> bool:
-        for sign in _NAME_SIGNS:
-            if sign in text:
-                break
-        else:
-            return False
-        if not self._name_hints:
-            return True
-        lowered = text.lower()
-        for hint in self._name_hints:  # noqa: SIM110  (any() with a generator takes three times as long)
-            if hint in lowered:
-                return True
-        return False
 
     def rule_of(self, name: str, value: object = "") -> str:
         """Return the name of the rule that scrubs the field ``name``, "" when none does.
@@ -196,95 +179,6 @@ class Scrubber:
         if len(name) <= NAME_LENGTH:
             self._names[name] = found
         return found
-
-
-@dataclass(frozen=True, slots=True)
-class _CompiledField:
-    """A field rule, ready to be searched."""
-
-    name: str
-    pattern: re.Pattern[str]
-    unless: re.Pattern[str] | None
-    unless_number: re.Pattern[str] | None
-
-    @classmethod
-    def of(cls, rule: FieldRule) -> _CompiledField:
-        return cls(
-            rule.name,
-            re.compile(rule.pattern),
-            re.compile(rule.unless) if rule.unless else None,
-            re.compile(rule.unless_number) if rule.unless_number else None,
-        )
-
-    def matches(self, segments: str) -> bool:
-        return self.pattern.search(segments) is not None and not (self.unless and self.unless.search(segments))
-
-    def verdict(self, segments: str) -> tuple[str, bool]:
-        return self.name, bool(self.unless_number and self.unless_number.search(segments))
-
-
-@dataclass(frozen=True, slots=True)
-class _CompiledValue:
-    """A value rule, ready to be applied; ``place`` is its place among the rules."""
-
-    place: int
-    shortest: int
-    hints: tuple[str, ...]
-    pattern: re.Pattern[str]
-    group: int | str
-    mark: str
-    confirms: Callable[[str], bool]
-
-    @classmethod
-    def of(cls, place: int, rule: ValueRule) -> _CompiledValue:
-        pattern = re.compile(rule.pattern, re.DOTALL)
-        group = "secret" if "secret" in pattern.groupindex else 0
-        return cls(place, rule.shortest, rule.hints, pattern, group, f"[scrubbed: {rule.name}]", rule.confirms)
-
-    def scrubbed(self, text: str) -> str:
-        return self.pattern.sub(self._marked, text)
-
-    def _marked(self, match: re.Match[str]) -> str:
-        if not self.confirms(match[self.group]):
-            return match[0]
-        start, end = (place - match.start() for place in match.span(self.group))
-        return f"{match[0][:start]}{self.mark}{match[0][end:]}"
-
-
-class _Finder:
-    """Finds the value rules that a text has to be searched with; most texts need none."""
-
-    def __init__(self, values: Sequence[_CompiledValue]) -> None:
-        hinted = [(_sign(hint), hint, value) for value in values for hint in value.hints]
-        signs = sorted({sign for sign, _, _ in hinted} - {""})
-        self._by_sign = [(sign, [(hint, value) for of, hint, value in hinted if of == sign]) for sign in signs]
-        self._by_word = [(hint, value) for sign, hint, value in hinted if not sign]
-        self.words = tuple({hint: None for hint, _ in self._by_word})
-        """Hints that a text may have without one of the signs."""
-        self.any_sign = re.compile(f"[{re.escape(''.join({*signs, *map(_sign, _NAME_SIGNS)}))}]").search
-
-    def find(self, text: str) -> list[_CompiledValue]:
-        found: dict[int, _CompiledValue] = {}
-        for sign, hinted in self._by_sign:
-            if sign in text:
-                for hint, value in hinted:
-                    if hint in text:
-                        found[value.place] = value
-        for word, value in self._by_word:
-            if word in text:
-                found[value.place] = value
-        return [found[place] for place in sorted(found)] if found else []
-
-
-def _sign(hint: str) -> str:
-    """Return the character of ``hint`` that is rarest in log messages, "" when all are frequent."""
-    return next((sign for sign in _SIGNS if sign in hint), "")
-
-
-def _name_hints(rules: Sequence[FieldRule]) -> tuple[str, ...]:
-    if not all(rule.hints for rule in rules):
-        return ()
-    return tuple({hint: None for rule in rules for hint in rule.hints})
 
 
 class _Copy:

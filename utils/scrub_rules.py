@@ -32,8 +32,9 @@ class FieldRule:
 class ValueRule:
     """Scrubs the parts of a text that look like something.
 
-    A text that has none of the ``hints`` in it, or fewer characters than ``shortest``, is never searched for
-    ``pattern``. When the pattern has a group ``secret``, only that part is taken out. ``confirms`` has the last word.
+    A text that has none of the ``hints`` in it is never searched for ``pattern``; ``shortest`` is the length of its
+    shortest match, and spares short texts the search. When the pattern has a group ``secret``, only that part is taken
+    out. ``confirms`` has the last word on it.
     """
 
     name: str
@@ -164,7 +165,7 @@ VALUE_RULES: Final = (
         r"""(?<![\w.%+/@-])[\w.%+-]{1,64}/(?P<secret>[^\s:@/'"()<>]{3,200})@(?!sha\d)(?=[\w.-]{1,99}:\d)""",
         ("@",),
     ),
-    ValueRule("key", r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b", ("AKIA", "ASIA"), shortest=20),
+    ValueRule("key", r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b(?::[\w/+]{40})?", ("AKIA", "ASIA"), shortest=20),
     ValueRule(
         "key",
         r"\b(?:gh[pousr]_\w{20,}|github_pat_\w{20,}|[rs]k_(?:live|test)_\w{10,}|whsec_\w{16,}|hf_\w{20,}|npm_\w{30,}"
@@ -224,6 +225,13 @@ VALUE_RULES: Final = (
         "password",
         rf"\b(?i:identified\s+by|password)\s+'{_NO_MARK}(?P<secret>[^'\n]+)'",
         ("dentified by '", "DENTIFIED BY '", "assword '", "ASSWORD '"),
+    ),
+    ValueRule(
+        "password",
+        r"(?i:password (?:is |was )?)(?!(?i:sha|md5|argon|base|pbkdf|bcrypt|scrypt)|v\d)"
+        r"(?P<secret>(?=[^\s\d]{0,64}\d)(?=[^\sA-Za-z]{0,64}[A-Za-z])[\w!?#$%^*+~-]{6,64})(?![^\s,;.)])",
+        ("assword ",),
+        shortest=14,
     ),
     ValueRule(
         "one-time code",

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+import re
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import Enum
+from pathlib import Path
+from typing import Any, NamedTuple
+from uuid import UUID
 
 import pytest
 
 from monitoring.utils.redaction import (
+    DEFAULT,
     DEPTH,
+    FIELD_RULES,
     SIZE,
     TOO_DEEP,
     TOO_MUCH,
+    VALUE_RULES,
     WIDTH,
     FieldRule,
     Scrubber,
@@ -22,6 +31,36 @@ from monitoring.utils.redaction import (
 )
 
 SECRET = "hunter2"
+NOW = datetime(2026, 11, 24, tzinfo=UTC)
+DOCS = Path(__file__).parents[2] / "docs" / "scrubbing.md"
+NAMES_BY_RULE = {
+    "password": (
+        *(
+            "password",
+            "passwd",
+            "pwd",
+            "pass",
+            "dbPass",
+            "mailpass",
+            "passphrase",
+            "pass_code",
+            "otp",
+            "pin",
+            "PassWord",
+        ),
+        *("Passwort", "Kennwort", "motDePasse", "contraseña", "contrasena", "senha", "wachtwoord", "user_pass"),
+    ),
+    "secret": ("secret", "clientSecrets"),
+    "token": ("token", "jwt", "idToken"),
+    "key": ("apiKey", "access_key", "SIGNING_KEY", "webhookkeys"),
+    "private key": ("private_key", "privatekey"),
+    "authorization": ("Authorization", "auth", "http_auth", "credential", "AuthHeader"),
+    "cookie": ("cookie", "Set-Cookies"),
+    "session": ("session", "sessionKey", "sid", "PHPSESSID"),
+    "csrf": ("csrf", "XSRF"),
+    "ssn": ("ssn", "SocialSecurityNumber"),
+    "card": ("creditCard", "card_no", "CVV2", "cvc", "debit_card"),
+}
 
 
 # By the name of the field
@@ -280,6 +319,108 @@ def test_objects_are_shown_by_their_repr_which_is_scrubbed() -> None:
     ]
 
 
+@dataclass(frozen=True)
+class Login:
+    """Holds a secret that it shows and one that it does not."""
+
+    user: str
+    password: str
+    pin: str = field(default=SECRET, repr=False)
+
+
+class Colour(Enum):
+    """Holds a harmless text."""
+
+    RED = "red"
+
+
+class Pair(NamedTuple):
+    """Holds a secret under a name."""
+
+    user: str
+    token: str
+
+
+def test_records_are_scrubbed_by_the_names_of_their_fields() -> None:
+    """Dataclasses, without what they keep out of their repr, and named tuples; an enum is its value."""
+    assert scrub([Login("ada", SECRET), Pair("ada", SECRET), Colour.RED]) == [
+        {"user": "ada", "password": "[scrubbed: password]"},
+        {"user": "ada", "token": "[scrubbed: token]"},
+        "red",
+    ]
+
+
+def test_settings_with_a_name_and_a_value_are_fields_too() -> None:
+    """Containers and processes list their environment and options so."""
+    assert scrub([{"name": "DB_PASSWORD", "value": SECRET}, {"name": "PORT", "value": "80"}]) == [
+        {"name": "DB_PASSWORD", "value": "[scrubbed: password]"},
+        {"name": "PORT", "value": "80"},
+    ]
+    assert scrub(["run", "--token", SECRET, "--password=x", "y"]) == [
+        *("run", "--token", "[scrubbed: token]", "--password=[scrubbed: password]", "y")
+    ]
+
+
+def test_the_folder_of_a_process_is_no_password() -> None:
+    """PWD holds a path in every environment; the Pwd of a connection does not."""
+    assert scrub({"PWD": "/srv/app", "OLDPWD": "/", "Pwd": "hunter2"}) == {
+        "PWD": "/srv/app",
+        "OLDPWD": "/",
+        "Pwd": "[scrubbed: password]",
+    }
+    assert scrub_text("PWD=/srv/app pwd=hunter2") == "PWD=/srv/app pwd=[scrubbed: password]"
+
+
+# Fields of a log line
+
+
+def test_fields_without_secrets_come_back_themselves() -> None:
+    """The usual case costs no copy, whatever was learned about the names before."""
+    fields = {"path": "/items/42", "status": 200, "ms": 1.5, "ok": True, "user": None, "at": NOW, "id": UUID(int=7)}
+    scrubber = Scrubber()
+    assert scrubber.scrub_fields(fields) is fields
+    assert scrubber.scrub_fields(fields) is fields
+    assert scrubber.scrub_fields({}) == {}
+
+
+def test_fields_with_secrets_are_copied() -> None:
+    """By name and by look; the mapping that was given stays as it is."""
+    given = {"token": SECRET, "to": "ada@example.org", "card": 4111111111111111, "n": 1, "user": Login("ada", SECRET)}
+    kept = dict(given)
+    assert DEFAULT.scrub_fields(given) == {
+        "token": "[scrubbed: token]",
+        "to": "[scrubbed: email]",
+        "card": "[scrubbed: card]",
+        "n": 1,
+        "user": {"user": "ada", "password": "[scrubbed: password]"},
+    }
+    assert given == kept
+
+
+def test_long_texts_of_a_line_are_not_cut() -> None:
+    """The line is the caller's: only what is secret goes."""
+    text = "x" * 10_000
+    assert DEFAULT.scrub_fields({"text": text})["text"] is text
+    assert DEFAULT.scrub_fields({"text": f"{text} token=a"})["text"] == f"{text} token=[scrubbed: token]"
+
+
+@pytest.mark.parametrize("value", [Broken(), {"a": Broken()}, [Broken()], {1: Broken()}, 10**400, "\ud800", b"\xff"])
+def test_odd_fields_raise_nothing(value: Any) -> None:
+    """Under any name, of any type."""
+    assert set(DEFAULT.scrub_fields({"odd": value, 7: value})) == {"odd", 7}
+
+
+def test_more_names_than_are_remembered_are_scrubbed_alike() -> None:
+    """What is known of names is bounded and forgotten, never wrong."""
+    for number in range(5_000):
+        assert DEFAULT.scrub_fields({f"name{number}": "x"}) == {f"name{number}": "x"}
+    assert DEFAULT.scrub_fields({"password": "x", "n" * 500: "x", "password" * 50: "x"}) == {
+        "password": "[scrubbed: password]",
+        "n" * 500: "x",
+        "password" * 50: "[scrubbed: password]",
+    }
+
+
 # Rules
 
 
@@ -293,6 +434,39 @@ def test_rules_can_be_added() -> None:
         "password": "[scrubbed: password]",
         "by": "[scrubbed: staff]",
     }
+
+
+def test_a_rule_can_take_out_a_part_of_what_it_finds() -> None:
+    """The group ``secret`` of its pattern."""
+    mine = Scrubber((), [ValueRule("badge", r"badge (?P<secret>\d+)", hints=("badge ",))])
+    assert mine.scrub_text("badge 123 and badge 4") == "badge [scrubbed: badge] and badge [scrubbed: badge]"
+
+
+def test_a_rule_can_keep_names_and_numbers() -> None:
+    """By their name, or only when the value is a number."""
+    mine = Scrubber([FieldRule("salary", r"_salary_", unless=r"_band_\Z", unless_number=r"_count_\Z")], ())
+    assert mine.scrub({"salary": 1, "salary_band": "B", "salary_count": 3}) == {
+        "salary": "[scrubbed: salary]",
+        "salary_band": "B",
+        "salary_count": 3,
+    }
+    assert (
+        mine.scrub_text("Salary: 100, salary_count=x") == "Salary: [scrubbed: salary], salary_count=[scrubbed: salary]"
+    )
+
+
+def test_hints_of_field_rules_hold_for_all_their_names() -> None:
+    """A text without the hints is not searched for names, so that each must be in all that its rule matches."""
+    for rule in FIELD_RULES:
+        assert rule.hints
+        for name in NAMES_BY_RULE[rule.name]:
+            assert Scrubber([rule], ()).scrub_text(f"{name}=x1y2") == f"{name}=[scrubbed: {rule.name}]"
+
+
+def test_every_rule_is_documented_by_its_name() -> None:
+    """docs/scrubbing.md lists the rules, which are switched off by these names."""
+    documented = set(re.findall(r"^\| `([\w -]+)` \|", DOCS.read_text(encoding="utf-8"), re.MULTILINE))
+    assert documented == {rule.name for rule in (*FIELD_RULES, *VALUE_RULES)}
 
 
 def test_rules_can_be_left_out_by_name() -> None:
