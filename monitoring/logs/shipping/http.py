@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gzip
 import http.client
+import re
 import socket
 import ssl
 import time
@@ -22,6 +23,7 @@ _PASSING: Final = frozenset({408, 425, 429})
 """4xx answers that ask for another try."""
 _AWAY: Final = frozenset({502, 503, 504})
 """5xx answers that say nothing about what was sent."""
+_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _TOO_LARGE: Final = 413
 _LONGEST_ANSWER: Final = 64 * 1024
 
@@ -59,8 +61,8 @@ def endpoint(owner: str, url: str, path: str, headers: Mapping[str, str]) -> End
     is_usable = parts.scheme in ("http", "https") and parts.hostname and port != 0 and not parts.fragment
     if not is_usable or not _is_plain(url) or " " in url:
         raise ValueError(f"url of {owner} must be a plain http or https URL such as 'https://logs.example.org'.")
-    if not all(map(_is_plain, (*headers, *headers.values()))):
-        raise ValueError(f"headers of {owner} must be printable ASCII; remove what is not.")
+    if not all(_is_plain(name) and _NAME.fullmatch(name) and _is_plain(value) for name, value in headers.items()):
+        raise ValueError(f"headers of {owner} must be names such as 'x-team' with printable ASCII; remove what is not.")
     assert parts.hostname is not None
     if parts.username is not None:
         user = f"{unquote(parts.username)}:{unquote(parts.password or '')}".encode()

@@ -176,6 +176,37 @@ def test_a_batch_that_a_receiver_fails_of_is_given_up_after_twenty_tries() -> No
     assert bench.got == [3]
 
 
+def test_failures_of_one_batch_are_not_held_against_the_next() -> None:
+    """A success in between ends the count, and the growth of the pause."""
+    bench = Bench()
+    for number in (1, 2):
+        bench.receiver.goes_away(has_failed=True)
+        bench.write(number)
+        for _ in range(18):
+            bench.later()
+        bench.receiver.comes_back()
+        bench.later()
+    assert bench.drops == {}
+    assert bench.got == [1, 2]
+
+
+def test_what_was_refused_of_a_part_that_was_taken_is_counted() -> None:
+    """Where the first half of a batch was answered, and the second half was not."""
+    bench = Bench()
+
+    def half(lines: Sequence[bytes]) -> int:
+        error = NotDelivered("away", delivered=1)
+        error.refused = 1
+        raise error
+
+    bench.receiver.answer = half
+    bench.write(1, 2)
+    bench.receiver.comes_back()
+    bench.later()
+    assert bench.got == [2]
+    assert bench.drops == {"refused": 1}
+
+
 def test_a_receiver_that_is_away_may_stay_away(tmp_path: Path) -> None:
     """Only answers count against a batch: a host that cannot be reached says nothing about it."""
     bench = Bench(tmp_path)

@@ -144,6 +144,23 @@ def test_a_send_that_hangs_fails_when_it_is_aborted(receiver: Hooks) -> None:
     assert len(receiver.requests) == 1
 
 
+def test_a_send_by_tls_that_hangs_fails_when_it_is_aborted_too(tmp_path: Path) -> None:
+    """Another thread cuts the connection while this one reads from it."""
+    with _tls_receiver(tmp_path) as (receiver, ca_file):
+        receiver.hold = threading.Event()
+        transport = _transport(receiver.url, ssl.create_default_context(cafile=ca_file))
+
+        def abort() -> None:
+            receiver.arrived.wait(15)
+            transport.abort()
+
+        aborter = threading.Thread(target=abort)
+        aborter.start()
+        with pytest.raises(NotDelivered):
+            transport.send(LINES)
+        aborter.join()
+
+
 @contextlib.contextmanager
 def _tls_receiver(folder: Path) -> Iterator[tuple[Hooks, str]]:
     authority = trustme.CA()
@@ -201,7 +218,9 @@ def test_a_url_that_cannot_be_used_is_told_in_one_sentence(make: type[Loki | OTL
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"headers": {"x": "a\r\nb"}}, "headers of .* must be printable ASCII"),
+        ({"headers": {"x": "a\r\nb"}}, "headers of .* must be names such as 'x-team' with printable ASCII"),
+        ({"headers": {"x y": "a"}}, "headers of .* must be names such as 'x-team' with printable ASCII"),
+        ({"headers": {"x": 1}}, "headers of .* must be names such as 'x-team' with printable ASCII"),
         ({"level": "loud"}, "level of .* must be one of debug, info, warning, error, critical, got 'loud'"),
         ({"ca_file": "/no/such.pem"}, "cannot use '/no/such.pem'"),
     ],

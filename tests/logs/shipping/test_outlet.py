@@ -290,7 +290,6 @@ def test_a_process_that_ends_spools_what_a_hanging_receiver_does_not_take(
     """It ends all the same."""
     monkeypatch.setattr("monitoring.logs.shipping.outlet._EXIT_SECONDS", 0.2)
     outlet = setup.outlet(tmp_path / "spool")
-    setup.receiver.goes_on.clear()
 
     def child() -> None:
         setup.receiver.goes_on.clear()
