@@ -65,14 +65,14 @@ class RequestLog:
         What is kept for a route is short: it has left the processor's caches when the route's next request comes.
         """
         if self._lines.sample_rate < 1 and record.outcome in _OF_SAMPLE and not self._lines.is_sampled(record):
-            return
+            return self._write_none()
         rest = self._unusual_rest(record) if record.noted or record.called else _USUAL_REST
         kind = (record.method, record.status, record.outcome)
         head = self._heads.get(kind)
         if head is None:
             head = self._head(kind)
         if not head:
-            return
+            return self._write_none()
         route = self._routes.get(record.route) or self._quoted_route(record.route)
         seconds = record.duration_seconds
         ended = record.started + seconds
@@ -90,6 +90,11 @@ class RequestLog:
         else:
             self._writer.start_queue()
             self._lines.send(LEVELS[_LEVEL_OF[record.outcome]], _LOGGER, line)
+
+    def _write_none(self) -> None:
+        """Have the writer's thread run all the same: it is who follows a changed level."""
+        if not self._writer.queues:
+            self._writer.start_queue()
 
     def _unusual_rest(self, record: RequestRecord) -> str:
         if record.held is not None and record.outcome in _URGENT:

@@ -9,15 +9,15 @@ from collections.abc import Sequence
 
 from .. import __version__
 from ..config import ConfigError
-from . import dashboard, demo, doctor, lists, logs
+from . import dashboard, demo, doctor, lists, log_levels, logs
 
-_COMMANDS = (demo, dashboard, lists, logs, doctor)
+_COMMANDS = (demo, dashboard, lists, logs, log_levels, doctor)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command with ``arguments`` (by default the process's) and return its exit status."""
     parser = _parser()
-    chosen = parser.parse_args(arguments)
+    chosen = parser.parse_args(log_levels.joined(list(sys.argv[1:] if arguments is None else arguments)))
     if chosen.command is None:
         parser.print_help()
         return 2

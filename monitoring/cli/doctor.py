@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 import json
-import os
 import smtplib
 import stat
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -23,10 +20,11 @@ from ..alerting.channels import Email, Webhook
 from ..alerting.channels.addresses import AddressRefused, connect
 from ..api.views import place_of
 from ..cells import FolderUnusable
-from ..config import Config, ConfigError
-from ..monitor import current, folder_of
+from ..config import Config
+from ..monitor import folder_of
 from ..store import leases, schema
 from ..store.database import Database, StoreUnusable
+from .apps import import_app
 from .readers import add_store_option, check_url, config_of
 
 Verdict = Literal["ok", "note", "bad"]
@@ -69,14 +67,7 @@ def run(chosen: argparse.Namespace) -> int:
 
 def _config_of_app(app: str) -> Config:
     """Import an app's module, and return what it configured. Raise ConfigError."""
-    sys.path.insert(0, os.getcwd())
-    try:
-        importlib.import_module(app.partition(":")[0])
-    except Exception as error:
-        raise ConfigError(
-            f"{app} cannot be imported: {type(error).__name__}: {error}; run it in the app's folder."
-        ) from None
-    config = current().config
+    config = import_app(app).config
     if config.store is not None and "://" in config.store:
         check_url(config.store)
     return config
