@@ -10,7 +10,7 @@ import stat
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from itertools import chain
@@ -22,7 +22,7 @@ from ..config import Config, ConfigError
 from ..logs.levels import LEVELS
 from ..logs.pretty import pretty, visible
 from ..logs.reading import WINDOW_SECONDS, Log, Timed, follow, lines_of, merged, object_of
-from ..logs.retention import rotated_files
+from ..logs.retention import Rotated, rotated_files
 from ..logs.selection import Selection, Selector
 
 _RELATIVE: Final = re.compile(r"-?([0-9]{1,9})(s|m|h|d)", re.ASCII)
@@ -77,7 +77,8 @@ def add_to(commands: Any) -> None:
         "--follow",
         "-f",
         action="store_true",
-        help=f"go on with new lines; before them the last {_LINES_BEFORE_FOLLOWING}, or what --since or --limit says",
+        help=f"go on with new lines; before them the last {_LINES_BEFORE_FOLLOWING} of FILE itself, "
+        "or what --since or --limit says",
     )
     parser.add_argument("--json", action="store_true", help="print the lines exactly as they were written")
     parser.set_defaults(run=run)
@@ -86,7 +87,7 @@ def add_to(commands: Any) -> None:
 def run(chosen: argparse.Namespace) -> int:
     """Print the lines; the exit status is 1 when a file could not be read."""
     selection = selection_of(chosen, time.time())
-    reading = _Reading(chosen.files or [_default_file()], selection, chosen.follow)
+    reading = _Reading(_each_once(chosen.files or [_default_file()]), selection, chosen.follow)
     show = _json if chosen.json else partial(_pretty, colours=_has_colours())
     try:
         for line in reading.lines(chosen.limit):
@@ -122,7 +123,7 @@ def selection_of(chosen: argparse.Namespace, now: float) -> Selection:
 class _Reading:
     """The lines of files and standard input. Raise ConfigError for what cannot be read in this way."""
 
-    def __init__(self, files: list[str], selection: Selection, follows: bool) -> None:
+    def __init__(self, files: Sequence[str], selection: Selection, follows: bool) -> None:
         for file in files:
             _check(file, follows)
         streams = [file for file in files if _is_stream(file)]
@@ -139,9 +140,10 @@ class _Reading:
     def lines(self, limit: int | None) -> Iterator[Timed]:
         """Yield what is there, the last ``limit`` lines of it, and then what comes."""
         selectors = [Selector(self._selection) for _ in self._logs]
-        if limit is None and self._follows and self._selection.since == -math.inf:
-            limit = _LINES_BEFORE_FOLLOWING
-        present = self._present(selectors)
+        since = self._selection.since
+        if limit is None and self._follows and since == -math.inf:
+            limit, since = _LINES_BEFORE_FOLLOWING, math.inf  # no rotated file is read for these
+        present = self._present(selectors, since)
         yield from present if limit is None else deque(present, maxlen=limit)
         if self._follows:
             yield from follow(self._logs, selectors, _wait)
@@ -157,13 +159,13 @@ class _Reading:
         for log in self._logs:
             log.close()
 
-    def _present(self, selectors: list[Selector]) -> Iterator[Timed]:
-        sources = [selector(self._lines_of(log)) for log, selector in zip(self._logs, selectors, strict=True)]
+    def _present(self, selectors: Sequence[Selector], since: float) -> Iterator[Timed]:
+        sources = [selector(self._lines_of(log, since)) for log, selector in zip(self._logs, selectors, strict=True)]
         sources += [Selector(self._selection)(_stream_lines(stream)) for stream in self._streams]
         return sources[0] if self._is_live else merged(sources)
 
-    def _lines_of(self, log: Log) -> Iterable[bytes]:
-        lines = log.lines(self._selection.since)
+    def _lines_of(self, log: Log, since: float) -> Iterable[bytes]:
+        lines = log.lines(since)
         return lines if self._follows else chain(lines, log.rest())
 
     def _complain(self, sentence: str) -> None:
@@ -207,15 +209,21 @@ def _check(file: str, follows: bool) -> None:
     if file == _STDIN or os.path.exists(file):
         if os.path.isdir(file):
             raise ConfigError(f"{file} is a folder; name a log file in it.")
-    elif not follows and not _has_rotated(file):
+    elif not follows and not _rotated(file):
         raise ConfigError(f"There is no log {file}; name a file that exists, or add --follow to wait for it.")
 
 
-def _has_rotated(file: str) -> bool:
+def _each_once(files: Sequence[str]) -> list[str]:
+    """Return files without those that are read with another, as a shell's ``app.log*`` names them."""
+    rotated = {one.path for file in files for one in _rotated(file)}
+    return [file for file in dict.fromkeys(files) if os.path.realpath(file) not in rotated]
+
+
+def _rotated(file: str) -> list[Rotated]:
     try:
-        return bool(rotated_files(os.path.realpath(file)))
+        return rotated_files(os.path.realpath(file))
     except OSError:
-        return False
+        return []
 
 
 def _is_stream(file: str) -> bool:

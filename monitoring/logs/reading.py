@@ -110,6 +110,7 @@ class Log:
             if self._live is None or self._live.is_at(self.path):
                 break
             self._live.close()
+            self._live = None
         self._known.update(file.at for file in rotated)
         return rotated
 

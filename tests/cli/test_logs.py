@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from monitoring.cli import logs
+from monitoring.logs.reading import WINDOW_SECONDS
 from monitoring.logs.retention import free_name
 
 from .conftest import Run
@@ -56,7 +56,7 @@ def test_help_shows_examples(run: Run) -> None:
     ran = run("logs", "--help")
     assert (ran.status, ran.err) == (0, "")
     assert "examples:\n  monitoring logs app.log --level warning --since 1h\n" in ran.out
-    assert f"late by more than {logs.WINDOW_SECONDS:.0f} s" in ran.out
+    assert f"late by more than {WINDOW_SECONDS:.0f} s" in ran.out
 
 
 def test_a_log_is_read_with_its_rotated_files_for_people(run: Run, log: Path) -> None:
@@ -124,6 +124,14 @@ def test_several_files_are_merged_by_time(run: Run, log: Path) -> None:
     other = log.with_name("other.log")
     other.write_bytes(line("b", 15) + line("a", 12) + line("c", 30))
     assert events(run("logs", other, log, "--json").out) == ["one", "two", "a", "b", "three", "c"]
+
+
+def test_a_file_that_is_named_twice_is_read_once(run: Run, log: Path) -> None:
+    """As a shell does with app.log*: the rotated ones are read with their log."""
+    names = sorted(str(path) for path in log.parent.glob("app.log*"))
+    assert len(names) == 2
+    assert events(run("logs", *names, log, "--json").out) == ["one", "two", "three"]
+    assert events(run("logs", names[1], "--json").out) == ["one"]
 
 
 def test_text_is_shown_where_it_stands(run: Run, log: Path) -> None:
@@ -214,7 +222,7 @@ def test_follow_begins_with_the_last_lines_and_goes_on(run: Run, log: Path, monk
     log.write_bytes(b"".join(line(str(number), number) for number in range(15)) + line("bad", 15, level="debug"))
     steps: list[Callable[[], object]] = [
         lambda: _append(log, line("new", 16) + line("bad", 17, level="debug") + line("ha", 18)[:20]),
-        lambda: (_append(log, line("ha", 18)[20:]), log.rename(free_name(str(log), 1e9))),
+        lambda: _append(log, line("ha", 18)[20:]) or log.rename(free_name(str(log), 1e9)),
         lambda: log.write_bytes(line("a long line of another file", 19, text="x" * 100)),
         lambda: log.write_bytes(line("truncated", 20)),
     ]
@@ -232,19 +240,24 @@ def test_follow_begins_with_the_last_lines_and_goes_on(run: Run, log: Path, monk
     assert (ran.status, ran.err) == (0, "")
 
 
-def _append(path: Path, content: bytes) -> None:
+def _append(path: Path, content: bytes) -> bool:
     with path.open("ab") as file:
-        file.write(content)
+        return file.write(content) == 0
 
 
 @pytest.mark.parametrize(
     ("options", "found"),
-    [(("--since", "2026-11-24"), ["one", "two", "three"]), (("--limit", "1"), ["three"])],
+    [
+        ((), ["two", "three"]),
+        (("--since", "2026-11-24"), ["one", "two", "three"]),
+        (("--limit", "1"), ["three"]),
+        (("--limit", "3"), ["one", "two", "three"]),
+    ],
 )
 def test_follow_begins_where_it_is_told(
     run: Run, log: Path, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...], found: list[str]
 ) -> None:
-    """With all since a time, or with so many."""
+    """With a few of the file itself, with all since a time, or with so many."""
     monkeypatch.setattr(time, "sleep", _interrupt)
     assert events(run("logs", log, "-f", "--json", *options).out) == found
 
@@ -264,7 +277,10 @@ def test_follow_waits_for_a_file_that_is_not_there(run: Run, tmp_path: Path, mon
 def test_ctrl_c_ends_a_real_process_quietly(log: Path) -> None:
     """No stack, and everything that was read is printed."""
     process = subprocess.Popen(
-        [*COMMAND, str(log), "--follow", "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=ENVIRONMENT
+        [*COMMAND, str(log), "--follow", "--json", "--limit", "3"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=ENVIRONMENT,
     )
     assert process.stdout is not None
     seen = [process.stdout.readline() for _ in range(3)]

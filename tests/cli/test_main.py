@@ -14,7 +14,7 @@ from monitoring import __version__
 
 from .conftest import Run
 
-COMMANDS = ("demo", "dashboard", "status", "errors", "alerts", "doctor")
+COMMANDS = ("demo", "dashboard", "status", "errors", "alerts", "logs", "doctor")
 OVER_A_STORE = ("dashboard", "status", "errors", "alerts", "doctor")
 
 
