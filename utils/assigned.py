@@ -15,7 +15,7 @@ _BARE: Final = r"""[^\s"'&,;(){}\[\]<>]+"""
 
 _ASSIGNMENT: Final = re.compile(
     rf"""(?:\[\\*["']?{_ITEM}\\*["']?\]|(?:(?<!\w)(?<!\d{{12}}:)|(?<=%[0-9A-Fa-f]{{2}})){_NAME}\\*["']?(?:%5[Dd])?)"""
-    r"""(?: is|(?: for| of)(?: user)? [\w.@+-]{1,64})?\s*(?P<sign>=>|==?|:=?|%3[DdAa])\s*"""
+    r"""(?: is|(?: for| of)(?: user)? [\w.@+-]{1,64})?\s*(?P<sign>=>|==?|:=?|%3[DdAa])[^\S\r\n]*"""
 )
 """A name and the sign before its value, as in ``token=x``, ``"token": "x"``, ``user[token]=x`` and ``token%3Dx``."""
 _VALUE: Final = re.compile(
@@ -62,6 +62,7 @@ _NO_SECRET: Final = re.compile(
     r"|\*{3,}|\.{3}|%s|\?|\$\d+|\$[A-Z_][A-Z0-9_]*|\$\{[^}\s]{0,99}\}|\$\([^)\n]{0,99}\)|%\(\w{1,99}\)s|%\w{1,99}%"
     r"|\{\{[^}\n]{0,99}\}\}|\{\w{0,99}\}|:[a-z_]{1,99}|<[A-Za-z _-]{1,99}>|<[^<>\n]{1,200} at 0x[0-9A-Fa-f]{4,16}>"
     r"|\[(?i:redacted|filtered|masked|hidden|removed)\]"
+    r"|(?<=[\"'])"
     r""")\\*\1(?=[\s"'&,;)}\]\\<]|\.?\Z)"""
 )
 """Words, placeholders and reprs that stand where a secret would."""
@@ -72,6 +73,8 @@ _EXPRESSION: Final = re.compile(
     r"""[a-z_]\w{0,63}(?:\.[A-Za-z_]\w{0,63}){0,5}"""
     r"""(?:\((?:[A-Za-z_., ]{0,99})\)|[(\[]["'][A-Za-z_-]{1,64}["'][)\]])(?=[\s,;:)]|\Z)"""
 )
+_NEXT: Final = re.compile(r"HTTP/\d|[\w.-]{1,64}=(?![=\s]|\Z)")
+"""What follows a name without a value, as in ``token= user=ada``."""
 _SOURCE_LINE: Final = re.compile(r"\.(?:py|pyx|rb|js|ts|tsx|go|rs|java|kt|scala|php|cs|c|cc|cpp|h|ex|exs|erl|sql):\d")
 """A place in a file, such as ``session.py:12``, is no assignment."""
 _PARSED: Final = re.compile(r"(?i:expected|illegal|unrecogni[sz]ed|next) \Z")
@@ -123,6 +126,8 @@ def _is_harmless(match: re.Match[str], name: str) -> bool:
     if _NO_SECRET.match(text, end) or _VARIABLE.match(text, end):
         return True
     if text[match.start("sign") - 1].isspace() and _EXPRESSION.match(text, end):
+        return True
+    if match["sign"] == "=" and text[end - 1] == " " and _NEXT.match(text, end):
         return True
     if match["sign"] != ":":
         return False
