@@ -74,6 +74,13 @@ def test_ids_that_are_none_are_left_out(trace_id: str | None) -> None:
     assert (record.trace_id, record.span_id) == (b"", b"")
 
 
+@pytest.mark.parametrize("span_id", ["0" * 16, "x" * 16, SPAN_ID.upper(), SPAN_ID[:-2], None])
+def test_a_span_id_that_is_none_is_left_out_and_the_trace_stays(span_id: str | None) -> None:
+    """It can be found by the trace still."""
+    record = _record(trace_id=TRACE_ID, span_id=span_id)
+    assert (record.trace_id.hex(), record.span_id) == (TRACE_ID, b"")
+
+
 def test_other_fields_are_attributes_flattened_and_typed() -> None:
     """Mappings by dotted names; integers beyond 64 bits as text; no two attributes of one name."""
     given = {
