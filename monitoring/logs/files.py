@@ -269,13 +269,16 @@ class RotatingFile:
             locks.let_go(fd)
 
     def _ends_in_a_torn_line(self) -> bool:
+        size = former = 0
         for glance in range(_GLANCES):
             if glance:
                 time.sleep(0.001)
-            size = os.fstat(self._fd).st_size
+                # Waits for whoever is writing on ext4 and tmpfs; on others only the sleep does, or the reading itself.
+                os.lseek(self._fd, 0, os.SEEK_HOLE)
+            former, size = size, os.fstat(self._fd).st_size
             if size == 0 or os.pread(self._fd, 1, size - 1) in (b"\n", b""):
                 return False
-        return True
+        return size == former
 
     # --- rotation and what comes after it ---
 
@@ -337,8 +340,8 @@ class LogFile:
 
     Several processes of one host may share it. Rotation loses no line; rotated files are named
     ``app.log.20261124T101226.123456Z``, by the time of rotation. An outside ``logrotate`` that renames the file is
-    followed within 0.2 s; let it compress later (``delaycompress``). Not for network file systems, where appending is
-    not atomic. Raise ValueError for a setting that cannot be used.
+    followed within 0.2 s; let it compress later (``delaycompress``). Two hidden files for locks stay beside it. Not for
+    network file systems, where appending is not atomic. Raise ValueError for a setting that cannot be used.
     """
 
     path: str | os.PathLike[str]

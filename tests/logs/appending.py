@@ -35,9 +35,19 @@ class Verdict:
     """What became of the lines. `torn`: the lines in the files that equal none that was written; empty ones, too."""
 
     written: int
-    lost: int
+    missing: frozenset[bytes]
     duplicate: int
     torn: tuple[bytes, ...]
+
+    @property
+    def lost(self) -> int:
+        """How many lines are missing."""
+        return len(self.missing)
+
+    @property
+    def summary(self) -> str:
+        """Return it in one line."""
+        return f"{self.written} written, {self.lost} lost, {self.duplicate} double, torn: {self.torn[:5]}"
 
     @property
     def is_exact(self) -> bool:
@@ -51,7 +61,7 @@ def judge(path: Path, processes: int, lines: int) -> Verdict:
     expected = {line_of(process, number) for process in range(processes) for number in range(lines)}
     return Verdict(
         len(found.keys() & expected),
-        len(expected - found.keys()),
+        frozenset(expected - found.keys()),
         sum(count - 1 for line, count in found.items() if line in expected),
         tuple(line for line in found if line not in expected),
     )

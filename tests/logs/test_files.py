@@ -434,6 +434,20 @@ def test_a_write_that_another_process_is_at_is_not_taken_for_a_torn_line(
     assert path.read_bytes() == b"half of a line\nmine\n"
 
 
+def test_an_end_that_moves_is_not_torn(path: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A torn line lies still; where the file grows somebody is at work, however often one looks."""
+    path.parent.mkdir()
+    path.write_bytes(b"half of")
+
+    def grow(seconds: float) -> None:
+        with path.open("ab") as other:
+            other.write(b" more")
+
+    monkeypatch.setattr(files.time, "sleep", grow)
+    RotatingFile(str(path), clock=clock).write(b" and the end\n")
+    assert path.read_bytes() == b"half of more more more more and the end\n"
+
+
 def test_lines_that_still_do_not_fit_at_the_end_are_told(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """``close`` says how many of what it took are lost."""
     file = RotatingFile(str(path))
@@ -556,6 +570,7 @@ def test_a_flush_without_time_writes_nothing(path: Path) -> None:
     assert path.read_bytes() == b"one\n"
 
 
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_a_forked_child_has_no_file_of_its_parent_open(path: Path) -> None:
     """It opens the file anew at its own first line, and holds it for itself."""
     writer = LogFile(path).open("shop", _ignore)

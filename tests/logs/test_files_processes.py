@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -41,7 +42,7 @@ def test_every_line_is_there_once_over_rotation_and_compression(tmp_path: Path) 
     path = tmp_path / "app.log"
     verdict = _run(path, 15_000, **ROTATED)
     files = rotated_files(str(path))
-    assert verdict.is_exact, verdict
+    assert verdict.is_exact, verdict.summary
     assert len(files) > 30
     assert sum(file.kind == ".gz" for file in files) > 5, "compressed beside the writing"
     file = RotatingFile(str(path), retention=Retention(compress=True))
@@ -71,7 +72,7 @@ def test_no_line_is_lost_where_somebody_else_renames_the_file(tmp_path: Path) ->
             path.rename(tmp_path / f"app.log.{next(numbers)}")
 
     verdict = _run(path, 15_000, beside=rename)
-    assert verdict.is_exact, verdict
+    assert verdict.is_exact, verdict.summary
     assert next(numbers) > 3
 
 
@@ -81,7 +82,7 @@ def test_no_line_is_lost_to_logrotate(tmp_path: Path) -> None:
     settings.write_text(f"{path} {{\n rotate 1000\n create 0640\n missingok\n}}\n")
     command = [_logrotate(), "--force", "--state", str(tmp_path / "state"), str(settings)]
     verdict = _run(path, 10_000, beside=lambda: subprocess.run(command, check=True))
-    assert verdict.is_exact, verdict
+    assert verdict.is_exact, verdict.summary
     assert (tmp_path / "app.log.3").exists()
 
 
@@ -90,13 +91,28 @@ def _logrotate() -> str:
     return str(program) if program.exists() else require("logrotate")
 
 
+def test_processes_that_are_killed_cost_no_line_of_the_others(tmp_path: Path) -> None:
+    """They take along what they had queued, and at most tear their own last line; who compressed then is followed."""
+    path = tmp_path / "app.log"
+    running = [appending.start("whole", path, process, 15_000, **ROTATED) for process in range(PROCESSES)]
+    while len(list(tmp_path.glob("app.log.*"))) < 3 and all(process.poll() is None for process in running):
+        time.sleep(0.01)
+    for process in running[:2]:
+        process.kill()
+    assert [process.wait() for process in running] == [-signal.SIGKILL, -signal.SIGKILL, 0, 0]
+    verdict = judge(path, PROCESSES, 15_000)
+    assert verdict.missing.isdisjoint(line_of(process, number) for process in (2, 3) for number in range(15_000))
+    assert verdict.duplicate == 0
+    assert len(verdict.torn) <= 2
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("max_bytes", [2_000, 50_000, 1_000_000])
 def test_every_line_is_there_once_in_a_long_run(max_bytes: int, tmp_path: Path) -> None:
     """Files that hold a dozen lines, and files that hold many blocks; hourly bounds shrunk to a second."""
     lines = 20_000 if max_bytes < 10_000 else 150_000
     verdict = _run(tmp_path / "app.log", lines, max_bytes=max_bytes, rotate_every=1, compress=True)
-    assert verdict.is_exact, verdict
+    assert verdict.is_exact, verdict.summary
 
 
 def test_a_disk_that_is_full_for_a_while_costs_only_lines_that_are_counted(tmp_path: Path) -> None:
