@@ -45,6 +45,9 @@ TOO_DEEP: Final = "[scrubbed: too deep]"
 TOO_MUCH: Final = "[scrubbed: too much]"
 
 _NAMES_REMEMBERED: Final = 4_096
+_VALUES_REMEMBERED: Final = 4_096
+_VALUE_LENGTH: Final = 32
+"""Characters of the longest value that is remembered to have nothing to take out."""
 _SHORT: Final = 14
 """Characters below which a text has no room for most kinds of secrets."""
 _MORE_PASSES: Final = 4
@@ -72,6 +75,7 @@ class Scrubber:
         values = [ValueSearch.of(place, rule) for place, rule in enumerate(value_rules)]
         self._for_short = Finder([value for value in values if value.shortest < _SHORT])
         self._for_long = Finder(values)
+        self._clean: set[str] = set()
         self._names: dict[str, tuple[str, bool]] = {}
 
     def extended(self, *rules: FieldRule | ValueRule) -> Scrubber:
@@ -106,13 +110,15 @@ class Scrubber:
         ``scrub``.
         """
         changed: dict[str, Any] = {}
-        names = self._names
+        names, clean = self._names, self._clean
         for name, value in fields.items():
             kind = value.__class__
             if names.get(name) is not _NO_RULE:
                 scrubbed = self._scrub_field(name, value)
             elif kind is str:
-                scrubbed = self.scrub_text(value)
+                if value in clean:
+                    continue
+                scrubbed = self._scrub_value(value)
             elif kind in _UNTOUCHED or (kind is int and -_LARGEST_PLAIN_INT <= value <= _LARGEST_PLAIN_INT):
                 continue
             else:
@@ -120,6 +126,15 @@ class Scrubber:
             if scrubbed is not value:
                 changed[name] = scrubbed
         return {**fields, **changed} if changed else fields
+
+    def _scrub_value(self, value: str) -> str:
+        """Scrub a text, and remember a short one that has nothing to take out: methods, states and names come often."""
+        scrubbed = self.scrub_text(value)
+        if scrubbed is value and len(value) <= _VALUE_LENGTH:
+            if len(self._clean) >= _VALUES_REMEMBERED:
+                self._clean.clear()
+            self._clean.add(value)
+        return scrubbed
 
     def _scrub_field(self, name: Any, value: Any) -> Any:
         rule = self.rule_of(name if isinstance(name, str) else safe_repr(name, 200), value)
