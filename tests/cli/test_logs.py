@@ -281,13 +281,14 @@ def test_ctrl_c_ends_a_real_process_quietly(log: Path) -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env=ENVIRONMENT,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a job in the background ignores it
     )
     assert process.stdout is not None
     seen = [process.stdout.readline() for _ in range(3)]
     _append(log, line("new", 30))
     seen.append(process.stdout.readline())
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate()
+    out, err = process.communicate(timeout=20)
     assert events(b"".join(seen).decode()) == ["one", "two", "three", "new"]
     assert (process.returncode, out, err) == (0, b"", b"")
 
