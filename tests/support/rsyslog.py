@@ -35,16 +35,18 @@ class Received(NamedTuple):
 class Rsyslog:
     """The process, as a test sees it; use it as a with-block."""
 
-    def __init__(self, folder: Path, way: Way) -> None:
+    def __init__(self, folder: Path, way: Way, *, asks_for_certificate: bool = False) -> None:
         self._program = shutil.which("rsyslogd", path="/usr/sbin") or require("rsyslogd")
         if way == "tls" and not any(Path("/usr/lib").glob(_GNUTLS)):
             unavailable("rsyslog has no TLS; install the package rsyslog-gnutls.")
         self._folder = folder
         self._way = way
+        self._authentication = "x509/certvalid" if asks_for_certificate else "anon"
         self._sockets = Path(tempfile.mkdtemp())  # a socket's path must be short
         self.path = str(self._sockets / "log")
         self.port = free_port()
         self.authority = folder / "ca.pem"
+        self.client_certificate = folder / "client.pem"
         self._file = folder / "received"
         self._process: Process | None = None
         if way == "tls":
@@ -97,14 +99,15 @@ class Rsyslog:
         certificate = authority.issue_cert("localhost")
         certificate.private_key_pem.write_to_path(self._folder / "key.pem")
         certificate.cert_chain_pems[0].write_to_path(self._folder / "certificate.pem")
+        authority.issue_cert("client").private_key_and_cert_chain_pem.write_to_path(self.client_certificate)
 
     def _configuration(self) -> str:
         listens = f'address="127.0.0.1" port="{self.port}"'
         ways = {
             "udp": f'module(load="imudp")\ninput(type="imudp" {listens})',
             "tcp": f'module(load="imtcp")\ninput(type="imtcp" {listens})',
-            "tls": 'module(load="imtcp" StreamDriver.Name="gtls" StreamDriver.Mode="1" StreamDriver.AuthMode="anon")\n'
-            f'input(type="imtcp" {listens})',
+            "tls": 'module(load="imtcp" StreamDriver.Name="gtls" StreamDriver.Mode="1" '
+            f'StreamDriver.AuthMode="{self._authentication}")\ninput(type="imtcp" {listens})',
             "unix": f'module(load="imuxsock" SysSock.Use="off")\ninput(type="imuxsock" Socket="{self.path}")',
         }
         tls = (

@@ -27,6 +27,8 @@ from .tls import wrapped
 Encode = Callable[[Sequence[bytes]], list[bytes]]
 """Lines to messages."""
 _LOOK_SECONDS: Final = 0.002
+_REFUSAL_SECONDS: Final = 0.5
+"""Time in which a receiver hangs up on a client whose certificate it does not want."""
 _RENEWED_SECONDS: Final = 60.0
 """Age at which a datagram socket looks up its host again: nothing tells it that the receiver has moved."""
 
@@ -47,6 +49,7 @@ class _Connected:
             raise ConnectionAbortedError("the outlet is closed")
         if is_new and isinstance(connected, ssl.SSLSocket):
             connected.do_handshake()
+            _see_accepted(connected)
         return connected
 
     def abort(self) -> None:
@@ -177,6 +180,18 @@ def _raise_error_of(connected: socket.socket, *, ignored: bool = False) -> None:
     number = connected.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
     if number and not ignored:
         raise OSError(number, os.strerror(number))
+
+
+def _see_accepted(connected: ssl.SSLSocket) -> None:
+    """Give a receiver time to refuse this client, before what is sent is lost by that.
+
+    In TLS 1.3 a client may send before the other end has looked at its certificate, and is not told.
+    """
+    end = monotonic() + _REFUSAL_SECONDS
+    while connected.version() == "TLSv1.3" and (left := end - monotonic()) > 0:
+        select.select([connected], [], [], left)
+        if _is_closed_by_peer(connected):
+            raise ConnectionResetError("the receiver has closed the connection; see whether it wants a certificate")
 
 
 def _is_closed_by_peer(connected: socket.socket) -> bool:

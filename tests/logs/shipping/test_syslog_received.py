@@ -136,3 +136,20 @@ def test_a_certificate_that_nobody_vouches_for_is_not_accepted(tmp_path: Path) -
         outlet.close(0.5)
         assert server.received == []
     assert drops == {"undelivered": 1}
+
+
+@pytest.mark.parametrize("has_certificate", [True, False])
+def test_a_receiver_that_asks_for_a_certificate_gets_the_one_that_is_named(
+    tmp_path: Path, has_certificate: bool
+) -> None:
+    """Without it the lines are not delivered, and not taken for delivered."""
+    drops = Drops()
+    with Rsyslog(tmp_path, "tls", asks_for_certificate=True) as server:
+        certificate = str(server.client_certificate) if has_certificate else None
+        outlet = _opened(server, "tls", drops, client_certificate=certificate)
+        outlet.write(line(1))
+        outlet.close(5 if has_certificate else 0.5)
+        if has_certificate:
+            _await(server, 1)
+        assert len(server.received) == has_certificate
+    assert drops == ({} if has_certificate else {"undelivered": 1})
