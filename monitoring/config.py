@@ -67,6 +67,18 @@ class Config:
     """
     log_format: LogFormat = "auto"
     """``json``, ``pretty`` for people, or ``auto``: pretty where the destination is a terminal. Handlers get JSON."""
+    log_max_bytes: int | None = None
+    """Rotate the file before a line makes it larger. Several workers may write to it; no line is lost."""
+    log_rotate_every: str | None = None
+    """Rotate it at the beginning of each ``hour`` or ``day`` (UTC)."""
+    log_keep_files: int | None = None
+    """Rotated files that are kept; the oldest go first."""
+    log_keep_days: float | None = None
+    """Days that rotated files are kept."""
+    log_keep_bytes: int | None = None
+    """Bytes of all rotated files together."""
+    log_compress: bool = True
+    """Compress rotated files, in the background."""
     log_handlers: tuple[Any, ...] = ()
     """Where lines go as well: ``monitoring.LogFile``, ``Syslog``, ``Loki``, ``OTLP``, or a handler of your own."""
     log_sample_rate: float = 1.0
@@ -211,6 +223,8 @@ def _parse(variable: str, text: str, default: Any, annotation: str) -> Any:
         return _parse_pairs(variable, text)
     if text == "" and "None" in annotation:
         return None
+    if default is None and ("int" in annotation or "float" in annotation):
+        default = 14.0 if "float" in annotation else 1_000_000
     if isinstance(default, bool):
         if text.lower() not in _TRUE | _FALSE:
             raise ConfigError(f"{variable} must be true or false, got {text!r}.")
@@ -284,6 +298,7 @@ _RULES: Final[tuple[tuple[str, Callable[[Any], bool], str], ...]] = (
         lambda value: isinstance(value, (tuple, list)) and all(hasattr(one, "open") for one in value),
         "a list of handlers such as monitoring.LogFile(...)",
     ),
+    ("log_rotate_every", lambda value: value in (None, "hour", "day"), "'hour' or 'day', or None"),
     ("log_sample_rate", lambda value: 0 <= value <= 1, "between 0 and 1, for example 0.1"),
     ("log_repeats", lambda value: isinstance(value, int) and value >= 0, "a whole number, 0 for no bound"),
     ("log_processors", lambda value: isinstance(value, (tuple, list)), "a list of structlog processors"),

@@ -6,11 +6,12 @@ parts are in ``monitoring.logs``.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from .config import Config
+from .config import Config, ConfigError
 from .logs.levels import Levels
 from .logs.lines import LogLines
 from .logs.outlets import OnDropped
@@ -22,6 +23,8 @@ from .utils.redaction import Scrubber
 
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
+
+    from .logs.files import LogFile
 
 
 def get_logger(name: str | None = None) -> FilteringBoundLogger:
@@ -35,14 +38,8 @@ def make_lines(
     config: Config, scrubber: Scrubber | None, folder: Callable[[], Path | None], on_dropped: OnDropped
 ) -> LogLines:
     """Return the lines that a config asks for. ``folder`` is where workers share changed levels."""
-    writer = LogWriter(
-        config.log_destination,
-        queue_bytes=config.log_queue_bytes,
-        flush_seconds=config.log_flush_seconds,
-        on_dropped=on_dropped,
-    )
     lines = LogLines(
-        writer,
+        _main_writer(config, on_dropped),
         Renderer(config.service, scrubber),
         Levels(config.log_level, config.log_levels, hold=config.log_debug_on_failure, folder=folder),
         sample_rate=config.log_sample_rate,
@@ -52,6 +49,42 @@ def make_lines(
     )
     lines.add_routes(config.log_handlers, config.service, on_dropped)
     return lines
+
+
+def _main_writer(config: Config, on_dropped: OnDropped) -> LogWriter:
+    file = _main_file(config)
+    return LogWriter(
+        file.file() if file is not None else config.log_destination,
+        queue_bytes=config.log_queue_bytes,
+        flush_seconds=config.log_flush_seconds,
+        on_dropped=on_dropped,
+        queues_at_once=file is not None and file.is_tended,
+    )
+
+
+def _main_file(config: Config) -> LogFile | None:
+    """Return the file that the main destination is; None for streams, and for devices and pipes such as
+    ``/dev/stderr``, which are written to as they are.
+    """
+    bounds: dict[str, Any] = {
+        name: value
+        for name in ("max_bytes", "rotate_every", "keep_files", "keep_days", "keep_bytes")
+        if (value := getattr(config, f"log_{name}")) is not None
+    }
+    path = config.log_destination
+    if path in ("stdout", "stderr") or (os.path.exists(path) and not os.path.isfile(path)):
+        if bounds:
+            raise ConfigError(f"log_{next(iter(bounds))} is for a file, got log_destination {path!r}; name a file.")
+        return None
+    from .logs import locks
+    from .logs.files import LogFile
+
+    if not locks.IS_SUPPORTED and not bounds:
+        return None
+    try:
+        return LogFile(path, compress=config.log_compress and bool(bounds), **bounds)
+    except ValueError as error:
+        raise ConfigError(f"log_destination: {error}") from None
 
 
 def configure_logging(lines: LogLines, config: Config | None = None) -> None:

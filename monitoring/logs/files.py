@@ -377,14 +377,22 @@ class LogFile:
 
     def open(self, service: str, on_dropped: OnDropped) -> LogWriter:
         """Return a writer for this file. It is created at the first line."""
-        file = RotatingFile(
+        return LogWriter(self.file(), on_dropped=on_dropped, queues_at_once=True)
+
+    def file(self) -> RotatingFile:
+        """Return the file that a writer writes to."""
+        return RotatingFile(
             os.fspath(self.path),
             max_bytes=self.max_bytes,
             rotate_every=self._period,
             retention=self._retention,
             mode=self.mode,
         )
-        return LogWriter(file, on_dropped=on_dropped)
+
+    @property
+    def is_tended(self) -> bool:
+        """Whether the file is rotated by this process, so that there is work beside writing."""
+        return self.max_bytes is not None or self.rotate_every is not None
 
     @property
     def _period(self) -> float | None:

@@ -50,7 +50,7 @@ OnDropped = Callable[[str, int], None]
 
 
 class BlockFile(Protocol):
-    """A file with work of its own, such as ``RotatingFile``. Its lines are queued from the first one on."""
+    """A file with work of its own, such as ``RotatingFile``."""
 
     path: str
 
@@ -76,7 +76,11 @@ class BlockFile(Protocol):
 
 
 class LogWriter:
-    """Writes lines to stdout, stderr or a file that several processes may append to. Never raises. Thread-safe."""
+    """Writes lines to stdout, stderr or a file that several processes may append to. Never raises. Thread-safe.
+
+    With ``queues_at_once`` lines are queued from the first one on, not from the first request on: the thread has more
+    to do than to write.
+    """
 
     def __init__(
         self,
@@ -85,7 +89,9 @@ class LogWriter:
         queue_bytes: int = 8 * 1024 * 1024,
         flush_seconds: float = 0.5,
         on_dropped: OnDropped = lambda reason, lines: None,
+        queues_at_once: bool = False,
     ) -> None:
+        self._queues_at_once = queues_at_once
         self._file = None if isinstance(destination, str) else destination
         self.destination = destination if isinstance(destination, str) else destination.path
         self._queue_bytes = queue_bytes
@@ -107,7 +113,7 @@ class LogWriter:
         """Write one line, which ends in a newline. ``urgent`` lines (errors) do not wait and are dropped last."""
         if self.queues:
             self._queue(line, urgent, perf_counter())
-        elif self._file is not None:
+        elif self._queues_at_once:
             self.write_of_request(line, urgent, perf_counter())
         else:
             self._write_block(line)
