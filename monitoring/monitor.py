@@ -281,7 +281,7 @@ class Monitoring:
 
     def close(self) -> None:
         """Write what waits and hand this process's counts over to the living. What is observed later starts anew."""
-        self._before_end()
+        self._end_background()
         self.log_lines.close()
         self.registry.release()
         if "database" in self._read_side:
@@ -289,10 +289,13 @@ class Monitoring:
 
     def _before_end(self) -> None:
         """Write what waits: a server is about to end this process."""
-        self.background.stop()
-        self._kept.start_anew()
+        self._end_background()
         self.log_lines.flush()
         self.log_lines.writer.stop_queue()
+
+    def _end_background(self) -> None:
+        self.background.stop()
+        self._kept.start_anew()
 
     def _start_background(self) -> None:
         if self.config.store is not None:

@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import monitoring
-from monitoring import bind, configure, get_logger
+from monitoring import ConfigError, bind, configure, get_logger
 from monitoring.context import current_record
 from monitoring.logs.rendering import encode
 from monitoring.logs.stdlib import StdlibBridge
@@ -228,3 +228,43 @@ def test_before_configure_a_logger_works_too() -> None:
     configure(log_destination=str(path))
     logger.info("now")
     assert json.loads(path.read_text())["logger"] == "early"
+
+
+def test_the_main_file_rotates_by_settings(tmp_path: Path) -> None:
+    """No line is lost, and old files go."""
+    path = tmp_path / "app.log"
+    configure(log_destination=str(path), log_max_bytes=2_000, log_keep_files=3, log_compress=False)
+    for number in range(100):
+        get_logger().info("numbered", number=number)
+    monitoring.current().flush()
+    rotated = sorted(tmp_path.glob("app.log.*Z"))
+    numbers = [json.loads(line)["number"] for file in (*rotated, path) for line in file.read_text().splitlines()]
+    assert numbers == list(range(100 - len(numbers), 100))
+    assert len(rotated) >= 3
+    assert path.stat().st_size <= 2_000
+
+
+def test_a_main_file_that_was_renamed_is_opened_anew(tmp_path: Path) -> None:
+    """As an outside logrotate does; lines before the first request are written at once."""
+    path = tmp_path / "app.log"
+    configure(log_destination=str(path))
+    get_logger().info("one")
+    path.rename(tmp_path / "app.log.1")
+    get_logger().info("long", text="x" * 70_000)  # the file is looked at every 0.2 s, and after 64 KiB
+    get_logger().info("two")
+    events = [json.loads(line)["event"] for line in (tmp_path / "app.log.1").read_text().splitlines()]
+    assert events == ["one", "long"]
+    assert json.loads(path.read_text())["event"] == "two"
+
+
+def test_rotation_of_what_is_no_file_is_refused_in_one_sentence() -> None:
+    """With what to do."""
+    with pytest.raises(ConfigError, match=r"log_max_bytes is for a file, got log_destination 'stdout'; name a file\."):
+        configure(log_max_bytes=1_000)
+
+
+def test_a_device_is_written_to_as_it_is() -> None:
+    """/dev/null and /dev/stderr are no files to rotate."""
+    configure(log_destination="/dev/null")
+    get_logger().info("gone")
+    assert monitoring.current().log_lines.writer.destination == "/dev/null"

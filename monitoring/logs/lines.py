@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from time import perf_counter
 from typing import Any, Final
 from zlib import crc32
 
@@ -110,19 +111,21 @@ class LogLines:
         self._tell_repeats()
         self._tell_drops()
 
-    def flush(self) -> None:
-        """Write and deliver what waits, within seconds."""
+    def flush(self, seconds: float = 5.0) -> None:
+        """Write and deliver what waits, in at most so many seconds for all destinations together."""
         self._tell_repeats(all=True)
-        self.writer.flush()
+        end = perf_counter() + seconds
+        self.writer.flush(seconds)
         for route in self.routes:
-            route.end(close=False)
+            route.end(end - perf_counter(), close=False)
 
-    def close(self) -> None:
+    def close(self, seconds: float = 5.0) -> None:
         """Do the same, and stop."""
         self._tell_repeats(all=True)
-        self.writer.close()
+        end = perf_counter() + seconds
+        self.writer.close(seconds)
         for route in self.routes:
-            route.end(close=True)
+            route.end(end - perf_counter(), close=True)
 
     def _leaves_out(
         self,

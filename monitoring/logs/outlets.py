@@ -91,10 +91,10 @@ class Route:
             except Exception as error:
                 self._on_dropped(f"{type(self.handler).__name__} raised {type(error).__name__}", 1)
 
-    def end(self, *, close: bool) -> None:
+    def end(self, seconds: float, *, close: bool) -> None:
         """Have what waits delivered, and with ``close`` stop for good. An outlet that raises holds up nobody else."""
         try:
-            self.outlet.close() if close else self.outlet.flush()
+            (self.outlet.close if close else self.outlet.flush)(max(0.0, seconds))
         except Exception as error:
             sys.stderr.write(f"monitoring cannot flush {self.handler!r}: {error!r}\n")
 

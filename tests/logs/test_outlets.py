@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,22 @@ def test_handlers_are_flushed_and_closed_with_the_monitoring(tmp_path: Path) -> 
     assert kept.calls == ["flush"]
     monitoring.shutdown()
     assert kept.calls[-1] == "close"
+
+
+class Slow(Kept):
+    """A handler whose outlet takes all the time it is given."""
+
+    def flush(self, seconds: float = 5.0) -> None:
+        self.calls.append(f"flush {seconds:.1f}")
+        time.sleep(seconds)
+
+
+def test_all_handlers_share_one_deadline(tmp_path: Path) -> None:
+    """One that hangs leaves no time to the next, and the process ends in time."""
+    slow, next_one = Slow(), Slow()
+    configured(tmp_path, slow, next_one)
+    monitoring.current().log_lines.flush(0.2)
+    assert (slow.calls, next_one.calls) == (["flush 0.2"], ["flush 0.0"])
 
 
 class Broken(Kept):
