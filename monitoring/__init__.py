@@ -30,7 +30,6 @@ from .middleware.edge import ASGIApp
 from .monitor import F, Monitoring, configure, current, shutdown
 from .operations import Operation, feature_decorator
 from .spans import Span
-from .utils.logging_helpers import log_call, log_context, log_duration, log_request
 
 T = TypeVar("T")
 
@@ -97,6 +96,7 @@ if TYPE_CHECKING:
     from .logs.formatter import JSONFormatter, settings_of_json_logger
     from .logs.outlets import Filtered
     from .logs.shipping import OTLP, Loki, Syslog
+    from .utils.logging_helpers import log_call, log_context, log_duration, log_request
 
 _LAZY: Final[Mapping[str, str]] = {
     "Rule": "alerting.rules",
@@ -109,9 +109,13 @@ _LAZY: Final[Mapping[str, str]] = {
     "Loki": "logs.shipping",
     "OTLP": "logs.shipping",
     "Syslog": "logs.shipping",
+    "log_call": "utils.logging_helpers",
+    "log_context": "utils.logging_helpers",
+    "log_duration": "utils.logging_helpers",
+    "log_request": "utils.logging_helpers",
     "settings_of_json_logger": "logs.formatter",
 }
-"""Names whose modules are imported when they are first asked for: mail and HTTP take a while to import."""
+"""Names whose modules are imported when they are first asked for: together they take as long as all others."""
 
 
 def __getattr__(name: str) -> Any:

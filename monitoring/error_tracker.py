@@ -12,7 +12,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 from .error_categories import category_of, level_of
@@ -24,11 +24,11 @@ from .recorder import Fold, OnFailure, Recorder, only_of_noted_requests
 from .store.facts import ErrorFact
 from .utils.exceptions import Describer, message_of, type_name
 from .utils.plain import clip
-from .utils.redaction import DEFAULT, Scrubber
 
 if TYPE_CHECKING:
     from .store.database import Database
     from .store.errors import ErrorEvent, Frequency, GroupDetail, GroupRow, Shown
+    from .utils.redaction import Scrubber
 
 Level = Literal["warning", "error", "critical"]
 LEVELS: Final[tuple[Level, ...]] = get_args(Level)
@@ -48,6 +48,12 @@ _TITLE_LENGTH: Final = 200
 _WHY_LENGTH: Final = 200
 _WHY_PARTS: Final = 60
 _CATEGORY_LENGTH: Final = 40
+
+
+def _default_scrubber() -> Scrubber:
+    from .utils.redaction import DEFAULT  # here, because its rules take long to compile
+
+    return DEFAULT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +76,7 @@ class ErrorSettings:
     """Errors kept whole in a second, on the average of ten."""
     new_groups_per_minute: int = 50
     """New groups in a minute; more go into the group ``overflow``."""
-    scrubber: Scrubber = DEFAULT
+    scrubber: Scrubber = field(default_factory=_default_scrubber)
     """Takes secrets and personal data out of messages, context, notes and source lines."""
 
 

@@ -19,12 +19,12 @@ from .logs.rendering import Renderer
 from .logs.repeats import Repeats
 from .logs.shapes import shape_of
 from .logs.writer import LogWriter
-from .utils.redaction import Scrubber
 
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
     from .logs.files import LogFile
+    from .utils.redaction import Scrubber
 
 
 def get_logger(name: str | None = None) -> FilteringBoundLogger:

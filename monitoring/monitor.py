@@ -40,7 +40,6 @@ from .recorder import NullRecorder, OnFailure, Recorder, Sink
 from .request_log import RequestLog
 from .spans import Span
 from .termination import FlushAtSigterm
-from .utils.redaction import DEFAULT, Scrubber
 
 if TYPE_CHECKING:
     from .alerts import AlertEngine
@@ -48,6 +47,7 @@ if TYPE_CHECKING:
     from .performance_tracker import PerformanceTracker
     from .store.database import Database
     from .system_resources import SystemResources
+    from .utils.redaction import Scrubber
 
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
@@ -387,6 +387,10 @@ class Monitoring:
 def _scrubber(config: Config) -> Scrubber | None:
     if not config.scrub:
         return None
+    from .utils.redaction import DEFAULT
+
+    if not config.scrub_rules and not config.scrub_without:
+        return DEFAULT
     try:
         return DEFAULT.extended(*config.scrub_rules).without(*config.scrub_without)
     except ValueError as error:
@@ -394,6 +398,8 @@ def _scrubber(config: Config) -> Scrubber | None:
 
 
 def _error_settings(config: Config, scrubber: Scrubber | None) -> ErrorSettings:
+    from .utils.redaction import Scrubber
+
     return ErrorSettings(
         scrubber=scrubber or Scrubber((), ()),
         project_root=config.project_root,

@@ -6,7 +6,7 @@ A line is never lost because a value cannot be encoded.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
@@ -14,8 +14,10 @@ from ..context import bound_fields, current_record
 from ..observation import RequestRecord
 from ..utils.exceptions import describe
 from ..utils.plain import safe_repr, safe_str, to_plain
-from ..utils.redaction import Scrubber
 from ..utils.time import utc_now
+
+if TYPE_CHECKING:
+    from ..utils.redaction import Scrubber
 
 RESERVED: Final = frozenset(
     {"timestamp", "level", "logger", "event", "request_id", "trace_id", "span_id", "user_id", "service"}

@@ -10,7 +10,6 @@ from typing import Any
 import orjson
 
 from .lines import Shape
-from .pretty import pretty
 from .rendering import encode
 
 
@@ -44,6 +43,8 @@ class _Pretty:
         self._colours = colours
 
     def __call__(self, line: bytes) -> bytes:
+        from .pretty import pretty  # here, because few processes write to a terminal
+
         return (pretty(orjson.loads(line), colours=self._colours) + "\n").encode("utf-8", "replace")
 
 
