@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from .levels import Levels
 from .lines import LogLines
-from .structlog_bridge import filled, level_name
+from .structlog_bridge import filled, level_name, text_of
 
 _SERVER_LOGGERS: Final = (
     *("uvicorn", "uvicorn.error", "uvicorn.asgi", "gunicorn", "gunicorn.error", "hypercorn", "hypercorn.error"),
@@ -182,7 +182,19 @@ def _writes_to_a_console(handler: logging.Handler) -> bool:
 def event_and_fields(
     record: logging.LogRecord, shown: frozenset[str], hidden: frozenset[str]
 ) -> tuple[str, Mapping[str, Any]]:
-    """Return what a record says, and the fields it carries: the caller's but ``hidden``, and those of ``shown``."""
+    """Return what a record says, and the fields it carries: the caller's but ``hidden``, and those of ``shown``.
+
+    Never raises, whatever the message does.
+    """
+    try:
+        return _event_and_fields(record, shown, hidden)
+    except Exception as error:
+        return "(not readable)", {"log_error": type(error).__name__}
+
+
+def _event_and_fields(
+    record: logging.LogRecord, shown: frozenset[str], hidden: frozenset[str]
+) -> tuple[str, Mapping[str, Any]]:
     if record.name in _ACCESS_LOGGERS and (access := _access_fields(record)):
         return "access", access
     attributes = vars(record)
@@ -192,9 +204,9 @@ def event_and_fields(
     if record.stack_info:
         fields["stack"] = record.stack_info[-_STACK_LENGTH:]
     if isinstance(record.msg, Mapping) and not record.args:
-        message = {str(key): value for key, value in record.msg.items()}
-        return str(message.pop("event", message.pop("message", ""))), {**message, **fields}
-    return (filled(record.msg, record.args) if record.args else str(record.msg)).rstrip("\n"), fields
+        message = {text_of(key): value for key, value in record.msg.items()}
+        return text_of(message.pop("event", message.pop("message", ""))), {**message, **fields}
+    return (filled(record.msg, record.args) if record.args else text_of(record.msg)).rstrip("\n"), fields
 
 
 def _access_fields(record: logging.LogRecord) -> Mapping[str, Any]:

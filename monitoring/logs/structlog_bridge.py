@@ -13,6 +13,7 @@ from typing import Any, cast
 import structlog
 from structlog.typing import FilteringBoundLogger, Processor
 
+from ..utils.plain import safe_str
 from .levels import LEVELS
 from .lines import LogLines
 
@@ -167,7 +168,15 @@ def filled(event: object, args: tuple[Any, ...] | Mapping[str, Any]) -> str:
             args = args[0]
         return str(event) % args
     except Exception as error:
-        return f"{event} (arguments do not fit: {type(error).__name__})"
+        return f"{text_of(event)} (arguments do not fit: {type(error).__name__})"
+
+
+def text_of(value: object) -> str:
+    """Return ``str(value)``, or a stand-in when it raises."""
+    try:
+        return str(value)
+    except Exception:
+        return safe_str(value)
 
 
 def _gate_of(name: str) -> int:
