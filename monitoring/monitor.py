@@ -269,7 +269,8 @@ class Monitoring:
     def set_log_level(self, level: str | None, logger: str = "", *, seconds: float = 900.0) -> None:
         """Change the level of a logger and those below it ("" for all) for a while, in all workers of this host.
 
-        None takes a change back. They follow within a second or two. Raise ValueError for an unknown level.
+        None takes a change back. They follow within a second or two. Raise ValueError for an unknown level and for
+        ``seconds`` that are not a positive number.
         """
         self.log_lines.levels.set(level, logger, seconds=seconds)
 

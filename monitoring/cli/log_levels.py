@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from typing import Any, Final
 
 from ..cells import FolderUnusable
@@ -54,7 +55,7 @@ def _explain(chosen: argparse.Namespace) -> int:
 
 
 def _set_level(chosen: argparse.Namespace) -> int:
-    if not chosen.minutes > 0:
+    if not 0 < chosen.minutes < math.inf:
         raise ConfigError(f"--minutes must be a number above 0, got {chosen.minutes}.")
     config = import_app(chosen.app).config if chosen.app else Config.from_env()
     try:

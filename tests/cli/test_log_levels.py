@@ -99,7 +99,7 @@ def test_without_a_running_worker_it_says_so(run: Run, tmp_path: Path, monkeypat
     assert "No running process was found" in run("logs", "level", "debug").out
 
 
-@pytest.mark.parametrize("minutes", ["0", "-1", "nan"])
+@pytest.mark.parametrize("minutes", ["0", "-1", "nan", "inf"])
 def test_a_time_that_is_none_is_one_sentence(run: Run, minutes: str) -> None:
     """With what is accepted."""
     ran = run("logs", "level", "debug", f"--minutes={minutes}")
