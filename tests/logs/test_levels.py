@@ -126,7 +126,7 @@ class _ChangedMeanwhile(dict[str, str]):
 
     def __init__(self, levels: Levels) -> None:
         super().__init__(levels.configured)
-        self._changes = [lambda: levels.set("debug")]
+        self._changes = [lambda: levels.set("debug", "app")]
 
     def __contains__(self, name: object) -> bool:
         if self._changes:
