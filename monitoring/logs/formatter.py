@@ -70,7 +70,7 @@ class JSONFormatter(logging.Formatter):
         event, fields = event_and_fields(record, self._shown, self._hidden)
         error = record.exc_info[1] if record.exc_info else None
         level, request = level_name(record.levelno), request_of(error)
-        line = self._renderer.render(level, record.name, event, fields, error, request)
+        line = self._renderer.render(level, record.name, event, fields, error, request, marks=False)
         if self._names or self._static:
             names, found = self._names, orjson.loads(line)
             line = encode({**{names.get(key, key): value for key, value in found.items()}, **self._static})

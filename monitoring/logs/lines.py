@@ -139,7 +139,7 @@ class LogLines:
     ) -> bool:
         if number < self.levels.of(logger) or not self._takes_part(number, request):
             if self.hold and request is not None and not request.finished:
-                line = self._renderer.render(level, logger, event, fields, exception, request)
+                line = self._renderer.render(level, logger, event, fields, exception, request, marks=False)
                 request.hold_line(number, logger, line)
             return True
         said = Said(level, logger, str(event), type(exception).__name__ if exception else "")

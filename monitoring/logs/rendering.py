@@ -56,8 +56,14 @@ class Renderer:
         fields: Mapping[str, Any],
         exception: BaseException | None = None,
         request: RequestRecord | None = None,
+        *,
+        marks: bool = True,
     ) -> bytes:
-        """Return one line of JSON with the context of ``request``."""
+        """Return one line of JSON with the context of ``request``.
+
+        A stack is shown once, on the first line of its exception that ``marks`` it; lines that do not, because they may
+        never be written, or go where the others do not, show it always.
+        """
         scrubber = self._scrubber
         if scrubber is not None:
             if event.__class__ is not str or event not in self._clean_events:
@@ -77,10 +83,11 @@ class Renderer:
             else:
                 _add_fields(line, fields)
         if exception is not None:
-            with_frames = getattr(exception, LOGGED, None) is None
+            with_frames = not marks or getattr(exception, LOGGED, None) is None
             clean = safe_str if scrubber is None else scrubber.scrub_text
             line["exception"] = describe(exception, with_frames=with_frames, clean=clean)
-            _remember_logged(exception)
+            if marks:
+                _remember_logged(exception)
         return encode(line)
 
     def clean(self, text: str) -> str:

@@ -104,6 +104,18 @@ def test_without_the_setting_nothing_is_held(path: Path) -> None:
     assert log.events() == ["request"]
 
 
+def test_a_stack_on_a_line_that_is_never_written_is_on_the_next_one(path: Path) -> None:
+    """A request may log an exception below the level, again above it, and end well."""
+    log = Log(path, log_debug_on_failure=True)
+    error = ValueError("x")
+    with log.request(200):
+        get_logger("app").debug("once more", exc_info=error)
+        get_logger("app").error("given up", exc_info=error)
+    given_up, _ = log.read()
+    assert given_up["event"] == "given up"
+    assert "frames" in given_up["exception"][0]
+
+
 # Sampling
 
 
