@@ -139,6 +139,17 @@ def encode(line: dict[str, Any]) -> bytes:
     return encoded
 
 
+def renamed(line: bytes, names: Mapping[str, str], more: Mapping[str, Any]) -> bytes:
+    """Return a line with other names for its keys, and with ``more`` fields.
+
+    A field that has one of the new names already comes out as ``field_<name>``.
+    """
+    taken = frozenset(names.values())
+    found = orjson.loads(line)
+    shown = {names.get(key) or (f"field_{key}" if key in taken else key): value for key, value in found.items()}
+    return encode({**shown, **more})
+
+
 def _remember_logged(exception: BaseException) -> None:
     try:
         setattr(exception, LOGGED, True)
