@@ -53,6 +53,6 @@ class Repeats:
         over = self._clock() - WINDOW_SECONDS
         for said, window in list(self._windows.items()):
             if all or window.began <= over:
-                self._windows.pop(said, None)
-                if window.left_out:
-                    yield said, window.left_out
+                ended = self._windows.pop(said, None)
+                if ended is not None and ended.left_out:  # else another thread has told it
+                    yield said, ended.left_out
