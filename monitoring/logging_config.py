@@ -58,7 +58,7 @@ def _main_writer(config: Config, on_dropped: OnDropped) -> LogWriter:
         queue_bytes=config.log_queue_bytes,
         flush_seconds=config.log_flush_seconds,
         on_dropped=on_dropped,
-        queues_at_once=file is not None and file.is_tended,
+        queues_at_once=config.log_repeats > 0 or (file is not None and file.is_tended),
     )
 
 

@@ -65,14 +65,14 @@ class RequestLog:
         What is kept for a route is short: it has left the processor's caches when the route's next request comes.
         """
         if self._lines.sample_rate < 1 and record.outcome in _OF_SAMPLE and not self._lines.is_sampled(record):
-            return self._write_none()
+            return self._have_thread()
         rest = self._unusual_rest(record) if record.noted or record.called else _USUAL_REST
         kind = (record.method, record.status, record.outcome)
         head = self._heads.get(kind)
         if head is None:
             head = self._head(kind)
         if not head:
-            return self._write_none()
+            return self._have_thread()
         route = self._routes.get(record.route) or self._quoted_route(record.route)
         seconds = record.duration_seconds
         ended = record.started + seconds
@@ -91,8 +91,8 @@ class RequestLog:
             self._writer.start_queue()
             self._lines.send(LEVELS[_LEVEL_OF[record.outcome]], _LOGGER, line)
 
-    def _write_none(self) -> None:
-        """Have the writer's thread run all the same: it is who follows a changed level."""
+    def _have_thread(self) -> None:
+        """Have the writer's thread run, also where no line is written by it: it is who follows a changed level."""
         if not self._writer.queues:
             self._writer.start_queue()
 
@@ -131,11 +131,13 @@ class RequestLog:
             "duration_ms": round(observation.duration_seconds * 1000, 3),
         }
         level = _LEVEL_OF[observation.outcome]
+        self._have_thread()
         if LEVELS[level] >= self._lines.levels.of(_LOGGER):
             self._lines.emit(level, _LOGGER, observation.kind, fields, observation.exception)
 
     def _write_job(self, record: RequestRecord) -> None:
         level = _LEVEL_OF[record.outcome]
+        self._have_thread()
         if record.held is not None and record.outcome in _URGENT:
             self._lines.release(record)
         if LEVELS[level] >= self._lines.levels.of(_LOGGER):

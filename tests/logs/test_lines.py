@@ -17,8 +17,11 @@ from monitoring.context import current_record
 from monitoring.logs.levels import Levels
 from monitoring.logs.lines import LogLines
 from monitoring.logs.rendering import Renderer
+from monitoring.logs.repeats import WINDOW_SECONDS, Repeats
 from monitoring.logs.writer import LogWriter
 from monitoring.observation import RequestRecord
+from monitoring.testing import FakeClock
+from tests.support.processes import poll
 
 ID = "0123456789abcdef" * 2
 
@@ -169,6 +172,28 @@ def test_repeated_lines_are_left_out_and_counted_in_one_line(path: Path) -> None
         ("other", "warning", "app", None),
         ("again", "warning", "app", 8),
     ]
+
+
+def test_repeats_are_told_in_a_process_without_requests(path: Path) -> None:
+    """Once their time is over, and the next such lines are written: a script may run for days."""
+    log = Log(path, log_repeats=1)
+    clock = FakeClock()
+    log.monitoring.log_lines._repeats = Repeats(1, clock)
+    get_logger("app").warning("again")
+    get_logger("app").warning("again")
+    clock.advance(WINDOW_SECONDS)
+    poll(lambda: [line for line in log.read() if line.get("repeated") == 1], "the sum of the repeats")
+    get_logger("app").warning("again")
+    assert log.events() == ["again"] * 3
+
+
+def test_a_process_that_runs_jobs_follows_changed_levels(path: Path) -> None:
+    """As one that serves requests does: its lines are queued, and the thread looks."""
+    log = Log(path)
+    assert not log.monitoring.log_lines.writer.queues
+    with monitoring.log_request("nightly"):
+        pass
+    assert log.monitoring.log_lines.writer.queues
 
 
 def test_dropped_lines_are_told_in_a_line_and_counted(path: Path) -> None:
