@@ -10,6 +10,7 @@ from typing import Final
 
 import orjson
 
+from .context import current_record
 from .logs.levels import LEVELS
 from .logs.lines import LogLines
 from .observation import UNMATCHED, Kind, Observation, RequestRecord
@@ -97,12 +98,15 @@ class RequestLog:
             self._writer.start_queue()
 
     def _unusual_rest(self, record: RequestRecord) -> str:
-        if record.held is not None and record.outcome in _URGENT:
-            self._lines.release(record)
+        self._release_held(record, record.outcome)
         if record.exception is not None:
             place = {"method": record.method, "route": record.route}
             self._lines.emit("error", "monitoring.error", "unhandled exception", place, record.exception)
         return _rest(record, self._lines.clean)
+
+    def _release_held(self, request: RequestRecord | None, outcome: str) -> None:
+        if request is not None and request.held is not None and outcome in _URGENT:
+            self._lines.release(request)
 
     def _head(self, kind: tuple[str, int, str]) -> str:
         """Return what the lines of a kind begin with, "" when they are below the level that is written."""
@@ -130,16 +134,20 @@ class RequestLog:
             "outcome": observation.outcome,
             "duration_ms": round(observation.duration_seconds * 1000, 3),
         }
-        level = _LEVEL_OF[observation.outcome]
+        level, request = _LEVEL_OF[observation.outcome], observation.request
         self._have_thread()
+        self._release_held(request, observation.outcome)
         if LEVELS[level] >= self._lines.levels.of(_LOGGER):
-            self._lines.emit(level, _LOGGER, observation.kind, fields, observation.exception)
+            token = current_record.set(request)  # it is over, and so is its context
+            try:
+                self._lines.emit(level, _LOGGER, observation.kind, fields, observation.exception)
+            finally:
+                current_record.reset(token)
 
     def _write_job(self, record: RequestRecord) -> None:
         level = _LEVEL_OF[record.outcome]
         self._have_thread()
-        if record.held is not None and record.outcome in _URGENT:
-            self._lines.release(record)
+        self._release_held(record, record.outcome)
         if LEVELS[level] >= self._lines.levels.of(_LOGGER):
             self._lines.emit(level, _LOGGER, record.kind, _of_job(record), record.exception)
 

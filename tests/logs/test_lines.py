@@ -19,7 +19,7 @@ from monitoring.logs.lines import LogLines
 from monitoring.logs.rendering import Renderer
 from monitoring.logs.repeats import WINDOW_SECONDS, Repeats
 from monitoring.logs.writer import LogWriter
-from monitoring.observation import RequestRecord
+from monitoring.observation import Kind, Observation, RequestRecord
 from monitoring.testing import FakeClock
 from tests.support.processes import poll
 
@@ -47,6 +47,16 @@ class Log:
         """Run a block as a request with this status."""
         edge = self.monitoring.edge
         assert edge is not None
+        with self.unended(request_id) as record:
+            yield record
+        record.status = status
+        edge.finish(record, "/x")
+
+    @contextmanager
+    def unended(self, request_id: str = ID) -> Iterator[RequestRecord]:
+        """Run a block as a request whose end is not reported."""
+        edge = self.monitoring.edge
+        assert edge is not None
         record = edge.begin("GET", "/x")
         record.request_id = request_id
         token = current_record.set(record)
@@ -54,8 +64,6 @@ class Log:
             yield record
         finally:
             current_record.reset(token)
-            record.status = status
-            edge.finish(record, "/x")
 
 
 @pytest.fixture
@@ -98,6 +106,20 @@ def test_what_is_held_is_bounded_and_the_newest_stays(path: Path) -> None:
     assert 10 < len(numbers) < 20
 
 
+@pytest.mark.parametrize(("kind", "outcome"), [("websocket", "server_error"), ("background", "background_error")])
+def test_what_is_held_is_written_when_a_websocket_or_background_work_fails(
+    path: Path, kind: Kind, outcome: str
+) -> None:
+    """Before its line, which has the IDs although its context is over."""
+    log = Log(path, log_debug_on_failure=True)
+    with log.unended() as record:
+        get_logger("app").debug("step")
+    log.monitoring.recorder.record(Observation(kind, "/x", outcome, 1.0, record))
+    lines = log.read()
+    assert [line["event"] for line in lines] == ["step", kind]
+    assert {line["request_id"] for line in lines} == {ID}
+
+
 def test_without_the_setting_nothing_is_held(path: Path) -> None:
     """A debug call below the level does nothing at all."""
     log = Log(path)
@@ -130,6 +152,15 @@ def test_a_request_that_is_not_sampled_writes_no_line_below_warning(path: Path) 
         get_logger("app").warning("loud")
     get_logger("app").info("outside")
     assert log.events() == ["loud", "outside"]
+
+
+def test_a_websocket_shares_the_fate_of_its_lines(path: Path) -> None:
+    """One that is not sampled has none of its own, either."""
+    log = Log(path, log_sample_rate=0.0)
+    with log.unended() as record:
+        get_logger("app").info("quiet")
+    log.monitoring.recorder.record(Observation("websocket", "/x", "ok", 1.0, record))
+    assert log.events() == []
 
 
 def test_a_failed_request_has_its_line_whatever_the_rate(path: Path) -> None:
