@@ -7,7 +7,7 @@ import logging.config
 import re
 import sys
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from .levels import Levels
@@ -19,6 +19,7 @@ _SERVER_LOGGERS: Final = (
     *("_granian", "granian", "celery", "celery.task", "celery.redirected"),
 )
 _ACCESS_LOGGERS: Final = ("uvicorn.access", "gunicorn.access", "hypercorn.access", "granian.access")
+_OWN_LOGGERS: Final = ("monitoring", "py.warnings")
 _TALKATIVE_LOGGERS: Final = ("httpx", "httpx2", "httpcore", "httpcore2")
 STANDARD_ATTRIBUTES: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 """What every record has; the rest are the caller's fields."""
@@ -117,13 +118,21 @@ class _Keeper:
             _set_handlers(name, propagates=self._access_lines)
         self._set_levels(root)
 
+    def enable(self) -> None:
+        """Enable the loggers that are there because of us: by default a ``dictConfig`` disables those it finds."""
+        if not self._has_ended:
+            for name in (*_SERVER_LOGGERS, *_ACCESS_LOGGERS, *_TALKATIVE_LOGGERS, *_OWN_LOGGERS, *self._changed):
+                logging.getLogger(name).disabled = False
+
     def end(self) -> None:
+        """Take the bridge away, and give levels back. Later calls do nothing."""
         self._has_ended = True
         logging.getLogger().removeHandler(self._bridge)
         for name, level in self._changed.items():
             logging.getLogger(name).setLevel(level)
 
     def _set_levels(self, root: logging.Logger) -> None:
+        self._changed.setdefault("", root.level)
         _set_level(root, self._levels.gate(""))
         for name in _TALKATIVE_LOGGERS:  # a line per outgoing call, unless the app asks for it
             if (logger := logging.getLogger(name)).level == logging.NOTSET:
@@ -133,7 +142,7 @@ class _Keeper:
             logger = logging.getLogger(name)
             self._changed.setdefault(name, logger.level)
             _set_level(logger, self._levels.gate(name))
-        for name in self._changed.keys() - wanted:
+        for name in self._changed.keys() - wanted - {""}:
             logging.getLogger(name).setLevel(self._changed.pop(name))
 
 
@@ -152,13 +161,14 @@ def _set_up_already(**_: Any) -> None:
     """Do nothing: that somebody listens keeps Celery from setting up logging."""
 
 
-def _keeping(keep: Callable[[], None]) -> type[logging.config.DictConfigurator]:
+def _keeping(keep: _Keeper) -> type[logging.config.DictConfigurator]:
     """Return the class that ``dictConfig`` uses: it configures, and then our lines are wired again."""
 
     class KeepingConfigurator(logging.config.DictConfigurator):
         def configure(self) -> None:
             super().configure()
             keep()
+            keep.enable()
 
     return KeepingConfigurator
 
