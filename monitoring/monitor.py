@@ -275,7 +275,10 @@ class Monitoring:
         self.log_lines.levels.set(level, logger, seconds=seconds)
 
     def explain_log(self, logger: str = "", level: str = "info") -> list[str]:
-        """Return, as sentences, where a line of this logger and level would go, and why."""
+        """Return, as sentences, where a line of this logger and level would go, and why.
+
+        Raise ValueError for an unknown level.
+        """
         from .logs.explain import explain
 
         return explain(self.log_lines, logger, level)

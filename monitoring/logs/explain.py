@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from .levels import LEVELS
+from .levels import LEVELS, LevelError
 from .lines import LogLines
 from .outlets import Route
 
@@ -12,8 +12,11 @@ from .outlets import Route
 def explain(lines: LogLines, logger: str = "", level: str = "info") -> list[str]:
     """Return, as sentences, whether a line of this logger and level is written, where it goes, and what is in its way.
 
-    Structlog and stdlib loggers are told together: they share names and lines.
+    Structlog and stdlib loggers are told together: they share names and lines. Raise LevelError for a level that does
+    not exist.
     """
+    if level not in LEVELS:
+        raise LevelError(f"level must be one of {', '.join(LEVELS)}, got {level!r}.")
     found, why = lines.levels.explain(logger)
     said = [f"{logger or 'The root logger'} writes from {found} on ({why}): a line of level {level} is "]
     if LEVELS[level] < LEVELS[found]:
@@ -30,8 +33,9 @@ def _way(route: Route, logger: str, level: str) -> str:
     kind = repr(route.handler)
     if LEVELS[level] < route.floor:
         return f"It does not go to {kind}: that takes lines from {route.handler.level} on."
-    reason = route.leaves_out(logger, b"{}")
-    return f"It does not go to {kind}: {reason}." if reason else f"It goes to {kind}."
+    if reason := route.leaves_out(logger):
+        return f"It does not go to {kind}: {reason}."
+    return f"It goes to {kind}{', if its filter says yes to the line' if route.where is not None else ''}."
 
 
 def _stdlib_obstacles(name: str, level: str) -> list[str]:
@@ -39,7 +43,9 @@ def _stdlib_obstacles(name: str, level: str) -> list[str]:
     said = []
     logger: logging.Logger | None = logging.getLogger(name)
     assert logger is not None
-    if not logger.isEnabledFor(LEVELS[level]):
+    if logger.disabled:
+        said.append(f"The stdlib logger {name} is disabled, as by a dictConfig that does not name it: it is silent.")
+    elif not logger.isEnabledFor(LEVELS[level]):
         standing = logging.getLevelName(logger.getEffectiveLevel())
         said.append(f"As a stdlib logger it is set to {standing}: less than that makes no record.")
     while logger is not None and logger.parent is not None:

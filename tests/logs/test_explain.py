@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+import pytest
+
 import monitoring
 from monitoring.logs.outlets import Filtered
 
@@ -35,6 +37,35 @@ def test_a_line_that_is_not_written_says_so(tmp_path: Path) -> None:
     assert "a line of level debug is not written." in explained(level="debug")
     monitoring.configure(log_destination=str(tmp_path / "log"), log_debug_on_failure=True)
     assert "a line of level debug is held until its request fails." in explained(level="debug")
+
+
+def test_a_filter_is_not_asked_about_a_line_that_is_not_there(tmp_path: Path) -> None:
+    """What it says depends on the line's fields."""
+    handler = Filtered(Kept(), where=lambda line: line.get("funder") == "NSF")
+    monitoring.configure(log_destination=str(tmp_path / "log"), log_handlers=[handler])
+    said = explained().splitlines()[-1]
+    assert said.startswith("It goes to Filtered(")
+    assert said.endswith(", if its filter says yes to the line.")
+
+
+def test_a_level_that_does_not_exist_is_one_sentence(tmp_path: Path) -> None:
+    """With those that do."""
+    monitoring.configure(log_destination=str(tmp_path / "log"))
+    with pytest.raises(ValueError, match=r"^level must be one of debug, info, warning, error, critical, got 'warn'\.$"):
+        explained(level="warn")
+
+
+def test_a_disabled_logger_is_told(tmp_path: Path) -> None:
+    """It looks as if its level were wrong, and is not."""
+    monitoring.configure(log_destination=str(tmp_path / "log"))
+    logger = logging.getLogger("silenced")
+    logger.disabled = True
+    try:
+        said = explained("silenced")
+    finally:
+        logger.disabled = False
+    assert "The stdlib logger silenced is disabled" in said
+    assert "is set to" not in said
 
 
 def test_a_share_of_requests_is_told(tmp_path: Path) -> None:
