@@ -55,6 +55,8 @@ class LogLines:
         self._shape = shape
         self._selects = hold or sample_rate < 1 or repeats is not None
         self._dropped: Counter[str] = Counter()
+        self._may_be_own = 0
+        """Of the drops, as many may be of the line that told the former ones: it must not go on by itself for ever."""
         self.on_tick: Callable[[], None] = lambda: None
         """Called about once a second where lines are queued."""
         writer.on_tick = self.tick
@@ -154,7 +156,8 @@ class LogLines:
             self.send(LEVELS.get(said.level, LEVELS["info"]), said.logger, line)
 
     def _tell_drops(self) -> None:
-        if self._dropped:
+        if self._dropped.total() > self._may_be_own:
             dropped, self._dropped = self._dropped, Counter()
+            self._may_be_own = 1 + len(self.routes)
             line = self._renderer.render("warning", "monitoring", "log lines were dropped", {"lines": dict(dropped)})
             self.send(LEVELS["error"], "monitoring", line)

@@ -121,6 +121,25 @@ def test_an_outlet_that_raises_holds_up_neither_the_app_nor_the_others(
     assert "monitoring cannot flush Broken" in capsys.readouterr().err
 
 
+def test_the_line_that_tells_of_drops_is_not_told_of_when_it_is_dropped(tmp_path: Path) -> None:
+    """A receiver that takes no line does not make an idle service write one a second."""
+    configured(tmp_path, Broken())
+    lines = monitoring.current().log_lines
+    for _ in range(3):
+        get_logger("app").info("one")
+    for _ in range(5):
+        lines.tick()
+    monitoring.current().flush()
+    told = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
+    assert [line["lines"] for line in told if "lines" in line] == [{"Broken raised LookupError": 3}]
+    for _ in range(3):
+        get_logger("app").info("one")
+    lines.tick()
+    monitoring.current().flush()
+    last = json.loads((tmp_path / "log").read_text().splitlines()[-1])
+    assert last["lines"] == {"Broken raised LookupError": 4}
+
+
 @pytest.mark.parametrize("handlers", [("syslog",), "syslog", (object(),)])
 def test_what_is_no_handler_is_refused_in_one_sentence(handlers: Any) -> None:
     """At configure, not at the first line."""
