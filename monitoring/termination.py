@@ -5,6 +5,7 @@ Servers do, and end in their own way; a script dies on the spot, past ``atexit``
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import threading
@@ -25,12 +26,15 @@ class FlushAtSigterm:
         self._flush = flush
 
     def install(self) -> bool:
-        """Handle the signal unless somebody else does, or this is not the main thread. Return whether it does."""
+        """Handle the signal unless somebody else does, or this thread may not. Return whether it does."""
         if threading.current_thread() is not threading.main_thread():
             return False
         if signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
             return False
-        signal.signal(signal.SIGTERM, self._end)
+        try:
+            signal.signal(signal.SIGTERM, self._end)
+        except ValueError:  # a sub-interpreter, as of mod_wsgi, has no signals
+            return False
         return True
 
     def remove(self) -> None:
@@ -41,7 +45,8 @@ class FlushAtSigterm:
     def _end(self, number: int, frame: FrameType | None) -> None:
         # In a thread: this one may have been interrupted while it held a lock that the flush needs.
         flushing = threading.Thread(target=self._flush, name="monitoring-flush", daemon=True)
-        flushing.start()
-        flushing.join(PATIENCE_SECONDS)
+        with contextlib.suppress(RuntimeError):  # no more threads can be started; the process must end all the same
+            flushing.start()
+            flushing.join(PATIENCE_SECONDS)
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from monitoring.termination import FlushAtSigterm
+
 PROGRAM = """
 import os, signal, sys, time
 import monitoring
@@ -49,6 +51,28 @@ def test_a_lock_that_the_interrupted_code_held_does_not_keep_the_process(tmp_pat
     patience = "import monitoring.termination; monitoring.termination.PATIENCE_SECONDS = 0.2"
     status, _ = run(tmp_path / "log", before=patience, after=f"{held}.acquire()")
     assert status == -signal.SIGTERM
+
+
+def test_a_process_without_room_for_a_thread_ends_by_the_signal(tmp_path: Path) -> None:
+    """What waits is lost then; that it ends is not."""
+    full = (
+        "import threading; refuse = lambda self: (_ for _ in ()).throw(RuntimeError('no room')); "
+        "threading.Thread.start = refuse"
+    )
+    path = tmp_path / "log"
+    path.touch()
+    assert run(path, after=full)[0] == -signal.SIGTERM
+
+
+def test_an_interpreter_without_signals_is_configured_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python refuses to set a handler in any but the main one."""
+
+    def refuse(number: int, handler: object) -> None:
+        raise ValueError("signal only works in main thread of the main interpreter")
+
+    monkeypatch.setattr(signal, "getsignal", lambda number: signal.SIG_DFL)
+    monkeypatch.setattr(signal, "signal", refuse)
+    assert not FlushAtSigterm(lambda: None).install()
 
 
 def test_the_signal_is_given_back_at_shutdown() -> None:
