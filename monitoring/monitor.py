@@ -497,19 +497,25 @@ def configure(config: Config | None = None, **settings: Any) -> Monitoring:
     ConfigError.
     """
     monitoring = Monitoring(with_settings(config, settings))
-    activate(monitoring)
+    former = make_current(monitoring)
     configure_logging(monitoring.log_lines, monitoring.config)
+    former.close()  # when no line comes to it any more
     _at_sigterm.install()
     return monitoring
 
 
 def activate(monitoring: Monitoring) -> None:
-    """Make ``monitoring`` the process's current one; checks registered so far go with it."""
+    """Make ``monitoring`` the process's current one, and close the former."""
+    make_current(monitoring).close()
+
+
+def make_current(monitoring: Monitoring) -> Monitoring:
+    """Make ``monitoring`` the process's current one and return the former; checks registered so far go with it."""
     global _current
     former, _current = _current, monitoring
     monitoring.health.adopt(former.health)
     set_current_edge(monitoring.edge)
-    former.close()
+    return former
 
 
 def shutdown() -> None:

@@ -13,6 +13,7 @@ import monitoring
 from monitoring import Config, get_logger
 from monitoring.config import ConfigError
 from monitoring.logs.outlets import Filtered, Handler
+from monitoring.testing import use
 
 from .outlets import Kept
 
@@ -138,6 +139,34 @@ def test_the_line_that_tells_of_drops_is_not_told_of_when_it_is_dropped(tmp_path
     monitoring.current().flush()
     last = json.loads((tmp_path / "log").read_text().splitlines()[-1])
     assert last["lines"] == {"Broken raised LookupError": 4}
+
+
+class Telling(Kept):
+    """A handler that takes no line once it is closed, and while it closes somebody logs."""
+
+    def close(self, seconds: float = 5.0) -> None:
+        """Log, as another thread may do at that moment."""
+        get_logger("app").info("meanwhile")
+
+
+def test_a_line_that_comes_while_a_former_configuration_closes_goes_to_the_new_one(tmp_path: Path) -> None:
+    """Its handlers may take none any more."""
+    former, new = Telling(), Kept()
+    configured(tmp_path, former)
+    configured(tmp_path, new)
+    assert [line["event"] for line in new.lines] == ["meanwhile"]
+    assert former.lines == []
+
+
+def test_handlers_outlive_a_test_of_the_app(tmp_path: Path) -> None:
+    """``monitoring.testing.use`` puts another in the place of the app's own, and closes only that."""
+    kept = Kept()
+    configured(tmp_path, kept)
+    with use(log_destination=str(tmp_path / "other")):
+        get_logger("app").info("inside")
+    get_logger("app").info("after")
+    assert [line["event"] for line in kept.lines] == ["inside", "after"]
+    assert "close" not in kept.calls
 
 
 @pytest.mark.parametrize("handlers", [("syslog",), "syslog", (object(),)])
