@@ -116,7 +116,7 @@ class Route:
 
 def is_handler(value: object) -> bool:
     """Say whether a value can be one of ``log_handlers``."""
-    return isinstance(value, Handler) and getattr(value, "level", None) in LEVELS
+    return isinstance(value, Handler) and not isinstance(value, type) and value.level in LEVELS
 
 
 def _is_below(logger: str, names: tuple[str, ...]) -> bool:

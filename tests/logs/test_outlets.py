@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import monitoring
-from monitoring import Config, get_logger
+from monitoring import Config, LogFile, get_logger
 from monitoring.config import ConfigError
 from monitoring.logs.outlets import Filtered, Handler
 from monitoring.testing import use
@@ -174,3 +174,10 @@ def test_what_is_no_handler_is_refused_in_one_sentence(handlers: Any) -> None:
     """At configure, not at the first line."""
     with pytest.raises(ConfigError, match=r"^log_handlers must be a list of handlers such as .*, got .*\.$"):
         Config(log_handlers=handlers)
+
+
+@pytest.mark.parametrize("handler", [Kept("loud"), LogFile], ids=["level", "class"])
+def test_a_handler_that_cannot_be_used_is_refused_in_one_sentence(handler: Any) -> None:
+    """Its level is none, or it is the class and not one of its handlers."""
+    with pytest.raises(ConfigError, match=r"^log_handlers must be a list of handlers .*, got .*\.$"):
+        monitoring.configure(log_handlers=[handler], store=None)
