@@ -306,6 +306,7 @@ class Monitoring:
             self.background.start()
 
     def _after_fork(self) -> None:
+        self.log_lines.start_anew()
         self.outbox.start_anew()
         self.error_tracker.start_anew()
         self.analytics.start_anew()

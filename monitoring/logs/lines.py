@@ -106,6 +106,13 @@ class LogLines:
         """Note lines that were not delivered, for the next summary."""
         self._dropped[reason] += lines
 
+    def start_anew(self) -> None:
+        """Begin without repeats and drops in a forked child: those so far are its parent's to tell."""
+        self._dropped = Counter()
+        self._may_be_own = 0
+        if self._repeats is not None:
+            self._repeats.start_anew()
+
     def tick(self) -> None:
         """Do what is due about once a second: follow changed levels, sum up repeats and drops."""
         self.levels.look()

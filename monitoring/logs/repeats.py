@@ -48,6 +48,10 @@ class Repeats:
         window.left_out += 1
         return False
 
+    def start_anew(self) -> None:
+        """Forget everything, in a forked child: its parent tells it."""
+        self._windows.clear()
+
     def ended(self, *, all: bool = False) -> Iterator[tuple[Said, int]]:
         """Forget the windows that are over, or all of them; yield what was left out in each of them."""
         over = self._clock() - WINDOW_SECONDS

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import multiprocessing
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -225,6 +226,25 @@ def test_a_process_that_runs_jobs_follows_changed_levels(path: Path) -> None:
     with monitoring.log_request("nightly"):
         pass
     assert log.monitoring.log_lines.writer.queues
+
+
+def test_repeats_and_drops_of_a_parent_are_not_told_by_its_children_too(path: Path) -> None:
+    """Workers that are forked from a master that has loaded the app would each tell the same."""
+    log = Log(path, log_repeats=1)
+    get_logger("app").warning("again")
+    get_logger("app").warning("again")
+    log.monitoring.log_lines.count_dropped("queue_full", 1)
+    child = multiprocessing.get_context("fork").Process(target=_tell_all)
+    child.start()
+    child.join()
+    assert log.events() == ["again"]
+    _tell_all()
+    assert sorted(log.events()) == ["again", "again", "log lines were dropped"]
+
+
+def _tell_all() -> None:
+    monitoring.current().log_lines.tick()
+    monitoring.current().flush()
 
 
 def test_dropped_lines_are_told_in_a_line_and_counted(path: Path) -> None:
