@@ -233,6 +233,7 @@ def test_repeats_and_drops_of_a_parent_are_not_told_by_its_children_too(path: Pa
     log = Log(path, log_repeats=1)
     get_logger("app").warning("again")
     get_logger("app").warning("again")
+    log.monitoring.log_lines.writer.stop_queue()  # the thread would tell them
     log.monitoring.log_lines.count_dropped("queue_full", 1)
     child = multiprocessing.get_context("fork").Process(target=_tell_all)
     child.start()
@@ -291,6 +292,18 @@ def test_a_line_that_cannot_be_rendered_at_all_is_written_bare(tmp_path: Path) -
 
 
 # The level of the canonical line
+
+
+@pytest.mark.parametrize("settings", [{}, {"log_repeats": 5}], ids=["plain", "repeats"])
+@pytest.mark.parametrize(("level", "events"), [("critical", []), ("error", ["unhandled exception"])])
+def test_the_line_of_an_error_has_a_level_of_its_own(
+    path: Path, level: str, events: list[str], settings: dict[str, Any]
+) -> None:
+    """Its logger is monitoring.error."""
+    log = Log(path, log_levels={"monitoring.error": level, "monitoring.request": "critical"}, **settings)
+    with log.request(500) as record:
+        record.exception, record.noted = ValueError("x"), True
+    assert log.events() == events
 
 
 def test_a_changed_level_holds_for_the_lines_of_requests(path: Path) -> None:
