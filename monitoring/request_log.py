@@ -30,6 +30,7 @@ _LEVEL_OF: Final[Mapping[str, str]] = {
     "cancelled": "info",
 }
 _LOGGER: Final = "monitoring.request"
+_ERROR_LOGGER: Final = "monitoring.error"
 _OF_SAMPLE: Final = frozenset(outcome for outcome, level in _LEVEL_OF.items() if level == "info")
 _URGENT: Final = frozenset(outcome for outcome, level in _LEVEL_OF.items() if level == "error")
 _PATH_LIMIT: Final = 256
@@ -99,9 +100,9 @@ class RequestLog:
 
     def _unusual_rest(self, record: RequestRecord) -> str:
         self._release_held(record, record.outcome)
-        if record.exception is not None:
+        if record.exception is not None and self._lines.levels.of(_ERROR_LOGGER) <= LEVELS["error"]:
             place = {"method": record.method, "route": record.route}
-            self._lines.emit("error", "monitoring.error", "unhandled exception", place, record.exception)
+            self._lines.emit("error", _ERROR_LOGGER, "unhandled exception", place, record.exception)
         return _rest(record, self._lines.clean)
 
     def _release_held(self, request: RequestRecord | None, outcome: str) -> None:
