@@ -25,8 +25,8 @@ RESERVED: Final = frozenset(
 """Keys the pack writes itself; a caller's field of the same name comes out as ``field_<name>``."""
 
 LOGGED: Final = "__monitoring_logged__"
-"""Mark of an exception whose stack is on a line already: a server that logs it again repeats the type and message
-only.
+"""Mark of an exception whose stack is on a line of a request already, with the request's ID: a server that logs it
+again repeats the type and message only.
 """
 
 _EVENTS_REMEMBERED: Final = 2_000
@@ -61,8 +61,8 @@ class Renderer:
     ) -> bytes:
         """Return one line of JSON with the context of ``request``.
 
-        A stack is shown once, on the first line of its exception that ``marks`` it; lines that do not, because they may
-        never be written, or go where the others do not, show it always.
+        A stack is shown once in a request, on the first line of its exception that ``marks`` it; lines that do not,
+        because they may never be written, or go where the others do not, show it always.
         """
         scrubber = self._scrubber
         if scrubber is not None:
@@ -83,11 +83,12 @@ class Renderer:
             else:
                 _add_fields(line, fields)
         if exception is not None:
-            with_frames = not marks or getattr(exception, LOGGED, None) is None
+            mark = request.request_id if request is not None else ""
+            with_frames = not marks or getattr(exception, LOGGED, None) != mark
             clean = safe_str if scrubber is None else scrubber.scrub_text
             line["exception"] = describe(exception, with_frames=with_frames, clean=clean)
             if marks:
-                _remember_logged(exception)
+                _remember_logged(exception, mark)
         return encode(line)
 
     def clean(self, text: str) -> str:
@@ -150,9 +151,9 @@ def renamed(line: bytes, names: Mapping[str, str], more: Mapping[str, Any]) -> b
     return encode({**shown, **more})
 
 
-def _remember_logged(exception: BaseException) -> None:
+def _remember_logged(exception: BaseException, mark: str) -> None:
     try:
-        setattr(exception, LOGGED, True)
+        setattr(exception, LOGGED, mark)
     except AttributeError:
         pass
 

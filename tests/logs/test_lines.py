@@ -142,6 +142,18 @@ def test_a_stack_on_a_line_that_is_never_written_is_on_the_next_one(path: Path) 
     assert "frames" in given_up["exception"][0]
 
 
+def test_an_exception_that_is_raised_again_in_another_request_has_its_stack_there(path: Path) -> None:
+    """Some apps make one at import and raise it whenever it fits."""
+    log = Log(path)
+    error = ValueError("always the same")
+    for request_id in ("1" * 32, "2" * 32):
+        with log.request(request_id=request_id):
+            get_logger("app").error("failed", exc_info=error)
+            get_logger("app").error("and told", exc_info=error)
+    told = [line for line in log.read() if "exception" in line]
+    assert ["frames" in line["exception"][0] for line in told] == [True, False] * 2
+
+
 # Sampling
 
 
