@@ -117,6 +117,8 @@ class _Keeper:
         for name in _ACCESS_LOGGERS:
             _set_handlers(name, propagates=self._access_lines)
         self._set_levels(root)
+        if self._has_ended:  # meanwhile, in another thread
+            root.removeHandler(self._bridge)
 
     def enable(self) -> None:
         """Enable the loggers that are there because of us: by default a ``dictConfig`` disables those it finds."""
@@ -128,7 +130,7 @@ class _Keeper:
         """Take the bridge away, and give levels back. Later calls do nothing."""
         self._has_ended = True
         logging.getLogger().removeHandler(self._bridge)
-        for name, level in self._changed.items():
+        for name, level in list(self._changed.items()):
             logging.getLogger(name).setLevel(level)
 
     def _set_levels(self, root: logging.Logger) -> None:
@@ -143,7 +145,8 @@ class _Keeper:
             self._changed.setdefault(name, logger.level)
             _set_level(logger, self._levels.gate(name))
         for name in self._changed.keys() - wanted - {""}:
-            logging.getLogger(name).setLevel(self._changed.pop(name))
+            if (level := self._changed.pop(name, None)) is not None:  # else another thread has given it back
+                logging.getLogger(name).setLevel(level)
 
 
 _keeper: _Keeper | None = None

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 import monitoring
+from monitoring.logs import stdlib
 from monitoring.logs.stdlib import StdlibBridge
 
 Read = Callable[[], list[dict[str, Any]]]
@@ -101,6 +102,23 @@ def test_handlers_of_the_app_that_write_elsewhere_are_left_alone(configured: Con
     finally:
         logging.getLogger().removeHandler(own)
         own.close()
+
+
+def test_a_bridge_that_is_taken_away_while_a_thread_looks_does_not_come_back(
+    configured: Configured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its lines would come out beside those of the next configuration."""
+    configured()
+    root = logging.getLogger()
+    assert any(isinstance(handler, StdlibBridge) for handler in root.handlers)
+
+    def restore_and_say_no(handler: logging.Handler) -> bool:
+        stdlib.restore()
+        return False
+
+    monkeypatch.setattr(stdlib, "_writes_to_a_console", restore_and_say_no)
+    monitoring.current().log_lines.tick()
+    assert not any(isinstance(handler, StdlibBridge) for handler in root.handlers)
 
 
 def test_a_server_that_sets_its_handlers_later_comes_out_once(configured: Configured) -> None:
