@@ -111,17 +111,21 @@ class RequestLog:
 
     def _head(self, kind: tuple[str, int, str]) -> str:
         """Return what the lines of a kind begin with, "" when they are below the level that is written."""
-        method, status, outcome = kind
         if len(self._heads) >= _TEXTS_REMEMBERED:
             self._heads.clear()
+        changed = self._lines.levels.changed
+        head = self._heads[kind] = self._new_head(*kind)
+        if changed is not self._lines.levels.changed:  # by another thread, which may have forgotten all before that
+            self._heads.pop(kind, None)
+        return head
+
+    def _new_head(self, method: str, status: int, outcome: str) -> str:
         if LEVELS[_LEVEL_OF[outcome]] < self._lines.levels.of(_LOGGER):
-            self._heads[kind] = ""
             return ""
-        head = self._heads[kind] = (
+        return (
             f'"level":"{_LEVEL_OF[outcome]}","logger":"{_LOGGER}","event":"request","service":{self._service},'
             f'"method":"{method}","status":{status},"outcome":"{outcome}"'
         )
-        return head
 
     def _quoted_route(self, route: str) -> str:
         if len(self._routes) >= _TEXTS_REMEMBERED:

@@ -330,3 +330,27 @@ def test_a_changed_level_holds_for_the_lines_of_requests(path: Path) -> None:
     with log.request(500):
         pass
     assert log.events() == ["request"]
+
+
+def test_a_level_that_changes_while_a_line_is_put_together_is_not_missed(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of what is made once for a kind of requests nothing stays from before the change."""
+    log = Log(path, log_level="warning")
+    levels = log.monitoring.log_lines.levels
+    before = levels.of
+    changes = [lambda: levels.set("info")]
+
+    def changing(logger: str) -> int:
+        number = before(logger)
+        if changes:
+            changes.pop()()
+        return number
+
+    with monkeypatch.context() as patched:
+        patched.setattr(levels, "of", changing)
+        with log.request(request_id="1" * 32):
+            pass
+    with log.request():
+        pass
+    assert [line["request_id"] for line in log.read()] == [ID]
