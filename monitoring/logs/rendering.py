@@ -13,7 +13,7 @@ import orjson
 from ..context import bound_fields, current_record
 from ..observation import RequestRecord
 from ..utils.exceptions import describe
-from ..utils.plain import safe_repr, safe_str, to_plain
+from ..utils.plain import clip, safe_repr, safe_str, to_plain
 from ..utils.time import utc_now
 
 if TYPE_CHECKING:
@@ -33,6 +33,8 @@ _EVENTS_REMEMBERED: Final = 2_000
 """Events that are known to hold nothing to scrub: most are constants of the app."""
 _EVENT_LENGTH: Final = 200
 _LINE_BYTES: Final = 256 * 1024
+_FIELD_BYTES: Final = (64 * 1024, 2 * 1024)
+"""Bytes that a field may have on a line that is too long with all values cut: at first, and if it is so still."""
 
 _OPTIONS: Final = orjson.OPT_APPEND_NEWLINE | orjson.OPT_NON_STR_KEYS | orjson.OPT_UTC_Z
 
@@ -166,6 +168,19 @@ def bare_line(level: str, logger: str, error: Exception) -> bytes:
 
 def _encode_degraded(line: dict[str, Any], reason: str) -> bytes:
     try:
-        return orjson.dumps({**to_plain(line), "log_error": reason}, option=_OPTIONS)
+        plain = {**to_plain(line), "log_error": reason}
+        encoded = orjson.dumps(plain, option=_OPTIONS)
+        for limit in _FIELD_BYTES:
+            if len(encoded) > _LINE_BYTES:
+                encoded = orjson.dumps({key: _at_most(value, limit) for key, value in plain.items()}, option=_OPTIONS)
+        return encoded
     except Exception as still:
         return bare_line(str(line.get("level", "")), str(line.get("logger", "")), still)
+
+
+def _at_most(value: object, limit: int) -> object:
+    """Return a value whose JSON has about so many bytes at most: of a longer one the beginning, or a stand-in."""
+    size = len(orjson.dumps(value))
+    if size <= limit:
+        return value
+    return clip(value, limit // 6) if isinstance(value, str) else f"<{type(value).__name__} of {size} bytes left out>"
