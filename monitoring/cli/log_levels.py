@@ -67,7 +67,8 @@ def _set_level(chosen: argparse.Namespace) -> int:
     workers = sum(file.alive for file in folder.files())
     levels = Levels(config.log_level, config.log_levels, folder=lambda: folder.path)
     level = None if chosen.level == _DEFAULT else chosen.level
-    levels.set(level, chosen.logger, seconds=chosen.minutes * 60)
+    if not levels.set(level, chosen.logger, seconds=chosen.minutes * 60):
+        raise ConfigError(f"The workers' folder {folder.path} cannot be written; run this as their user.")
     what = f"{chosen.logger or 'all loggers'} of {config.service}"
     print(f"{what}: {'as configured again' if level is None else f'{level} for {chosen.minutes:g} minutes'}.")
     if workers:

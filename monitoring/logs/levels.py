@@ -88,11 +88,11 @@ class Levels:
             return level, f"set at run time for {name or 'all loggers'}, {self._left(change)} s left"
         return level, f"configured for {name}" if name else "log_level"
 
-    def set(self, level: str | None, logger: str = "", *, seconds: float = 900.0) -> None:
+    def set(self, level: str | None, logger: str = "", *, seconds: float = 900.0) -> bool:
         """Change the level of a logger and those below it ("" for all) in all workers; None takes a change back.
 
-        They follow within a second or two. Raise LevelError for a level that does not exist, and for ``seconds`` that
-        are not a positive number.
+        The others follow within a second or two. Return False where they cannot, because no folder can be written.
+        Raise LevelError for a level that does not exist, and for ``seconds`` that are not a positive number.
         """
         if level is not None and level not in LEVELS:
             raise LevelError(f"level must be one of {', '.join(LEVELS)}, or None, got {level!r}.")
@@ -102,8 +102,9 @@ class Levels:
         changes = {name: change for name, change in self._read().items() if change.until > now and name != logger}
         if level is not None:
             changes[logger] = _Change(level, now + seconds)
-        self._write(changes)
+        is_shared = self._write(changes)
         self._apply(changes)
+        return is_shared
 
     def look(self) -> bool:
         """Follow what was changed in any worker, and what has run out. Return whether a level is another now."""
@@ -166,13 +167,15 @@ class Levels:
         except (OSError, ValueError, TypeError, AttributeError):
             return self.changed
 
-    def _write(self, changes: Mapping[str, _Change]) -> None:
+    def _write(self, changes: Mapping[str, _Change]) -> bool:
         path = self._path()
         if path is None:
-            return
+            return False
         temporary = path.with_name(f"{_FILE}.{os.getpid()}")
         try:
             temporary.write_text(json.dumps(changes))
             temporary.replace(path)
         except OSError:
             temporary.unlink(missing_ok=True)
+            return False
+        return True
