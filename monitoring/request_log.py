@@ -12,7 +12,7 @@ import orjson
 
 from .context import current_record
 from .logs.levels import LEVELS
-from .logs.lines import LogLines
+from .logs.lines import CANONICAL, LogLines
 from .observation import UNMATCHED, Kind, Observation, RequestRecord
 from .recorder import Fold
 from .utils.plain import clip
@@ -29,7 +29,6 @@ _LEVEL_OF: Final[Mapping[str, str]] = {
     "aborted": "info",
     "cancelled": "info",
 }
-_LOGGER: Final = "monitoring.request"
 _ERROR_LOGGER: Final = "monitoring.error"
 _OF_SAMPLE: Final = frozenset(outcome for outcome, level in _LEVEL_OF.items() if level == "info")
 _URGENT: Final = frozenset(outcome for outcome, level in _LEVEL_OF.items() if level == "error")
@@ -91,7 +90,7 @@ class RequestLog:
             self._writer.write_of_request(line, record.outcome in _URGENT, ended)
         else:
             self._writer.start_queue()
-            self._lines.send(LEVELS[_LEVEL_OF[record.outcome]], _LOGGER, line)
+            self._lines.send(LEVELS[_LEVEL_OF[record.outcome]], CANONICAL, line)
 
     def _have_thread(self) -> None:
         """Have the writer's thread run, also where no line is written by it: it is who follows a changed level."""
@@ -120,10 +119,10 @@ class RequestLog:
         return head
 
     def _new_head(self, method: str, status: int, outcome: str) -> str:
-        if LEVELS[_LEVEL_OF[outcome]] < self._lines.levels.of(_LOGGER):
+        if LEVELS[_LEVEL_OF[outcome]] < self._lines.levels.of(CANONICAL):
             return ""
         return (
-            f'"level":"{_LEVEL_OF[outcome]}","logger":"{_LOGGER}","event":"request","service":{self._service},'
+            f'"level":"{_LEVEL_OF[outcome]}","logger":"{CANONICAL}","event":"request","service":{self._service},'
             f'"method":"{method}","status":{status},"outcome":"{outcome}"'
         )
 
@@ -142,10 +141,10 @@ class RequestLog:
         level, request = _LEVEL_OF[observation.outcome], observation.request
         self._have_thread()
         self._release_held(request, observation.outcome)
-        if LEVELS[level] >= self._lines.levels.of(_LOGGER):
+        if LEVELS[level] >= self._lines.levels.of(CANONICAL):
             token = current_record.set(request)  # it is over, and so is its context
             try:
-                self._lines.emit(level, _LOGGER, observation.kind, fields, observation.exception)
+                self._lines.emit(level, CANONICAL, observation.kind, fields, observation.exception)
             finally:
                 current_record.reset(token)
 
@@ -153,8 +152,8 @@ class RequestLog:
         level = _LEVEL_OF[record.outcome]
         self._have_thread()
         self._release_held(record, record.outcome)
-        if LEVELS[level] >= self._lines.levels.of(_LOGGER):
-            self._lines.emit(level, _LOGGER, record.kind, _of_job(record), record.exception)
+        if LEVELS[level] >= self._lines.levels.of(CANONICAL):
+            self._lines.emit(level, CANONICAL, record.kind, _of_job(record), record.exception)
 
 
 def _of_job(record: RequestRecord) -> dict[str, object]:

@@ -16,6 +16,9 @@ from .rendering import Renderer, bare_line, request_of
 from .repeats import Repeats, Said
 from .writer import LogWriter
 
+CANONICAL: Final = "monitoring.request"
+"""Logger of the lines that tell of one request, websocket or job each: none repeats another."""
+
 _KEPT_WHATEVER_THE_RATE: Final = LEVELS["warning"]
 
 Shape = Callable[[bytes], bytes]
@@ -151,8 +154,9 @@ class LogLines:
                 line = self._renderer.render(level, logger, event, fields, exception, request, marks=False)
                 request.hold_line(number, logger, line)
             return True
-        said = Said(level, logger, str(event), type(exception).__name__ if exception else "")
-        return self._repeats is not None and not self._repeats.admits(said)
+        if self._repeats is None or logger == CANONICAL:
+            return False
+        return not self._repeats.admits(Said(level, logger, str(event), type(exception).__name__ if exception else ""))
 
     def _takes_part(self, number: int, request: RequestRecord | None) -> bool:
         return number >= _KEPT_WHATEVER_THE_RATE or request is None or self.is_sampled(request)

@@ -218,6 +218,16 @@ def test_repeated_lines_are_left_out_and_counted_in_one_line(path: Path) -> None
     ]
 
 
+def test_each_job_has_its_line_however_many_there_are(path: Path) -> None:
+    """As each request has: they say the same of different things."""
+    log = Log(path, log_repeats=2)
+    for _ in range(5):
+        with monitoring.log_request("import"):
+            get_logger("app").info("step")
+    log.monitoring.flush()
+    assert sorted(log.events()) == ["job"] * 5 + ["step"] * 3  # the third is the sum
+
+
 def test_repeats_are_told_in_a_process_without_requests(path: Path) -> None:
     """Once their time is over, and the next such lines are written: a script may run for days."""
     log = Log(path, log_repeats=1)
