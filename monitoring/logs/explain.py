@@ -21,7 +21,7 @@ def explain(lines: LogLines, logger: str = "", level: str = "info") -> list[str]
     said = [f"{logger or 'The root logger'} writes from {found} on ({why}): a line of level {level} is "]
     if LEVELS[level] < LEVELS[found]:
         said[0] += "held until its request fails." if lines.hold else "not written."
-        return [*said, *_stdlib_obstacles(logger, level)]
+        return [*said, *_stdlib_exception(lines, logger, level), *_stdlib_obstacles(logger, level)]
     said[0] += "written."
     if lines.sample_rate < 1 and LEVELS[level] < LEVELS["warning"]:
         said.append(f"Of requests, {lines.sample_rate:.0%} write lines of this level.")
@@ -36,6 +36,15 @@ def _way(route: Route, logger: str, level: str) -> str:
     if reason := route.leaves_out(logger):
         return f"It does not go to {kind}: {reason}."
     return f"It goes to {kind}{', if its filter says yes to the line' if route.where is not None else ''}."
+
+
+def _stdlib_exception(lines: LogLines, name: str, level: str) -> list[str]:
+    """Return that a stdlib logger writes what is below our level, where the app has set one of its own."""
+    logger = logging.getLogger(name)
+    if lines.hold or logger.disabled or not logger.isEnabledFor(LEVELS[level]):
+        return []
+    standing = logging.getLevelName(logger.getEffectiveLevel())
+    return [f"As a stdlib logger it is set to {standing} by the app, and writes it."]
 
 
 def _stdlib_obstacles(name: str, level: str) -> list[str]:

@@ -149,7 +149,8 @@ class LogLines:
         exception: BaseException | None,
         request: RequestRecord | None,
     ) -> bool:
-        if number < self.levels.of(logger) or not self._takes_part(number, request):
+        is_held = self.hold and number < self.levels.of(logger)  # else the logger has let it through
+        if is_held or not self._takes_part(number, request):
             if self.hold and request is not None and not request.finished:
                 line = self._renderer.render(level, logger, event, fields, exception, request, marks=False)
                 request.hold_line(number, logger, line)

@@ -92,3 +92,18 @@ def test_obstacles_of_the_stdlib_are_told(tmp_path: Path) -> None:
     assert "As a stdlib logger it is set to ERROR" in said
     assert "obstructed has handlers of its own as well: NullHandler." in said
     assert "obstructed does not propagate" in said
+
+
+def test_a_stdlib_logger_with_a_level_of_its_own_is_told(tmp_path: Path) -> None:
+    """The app has set it, and its records are written: what is explained is what happens."""
+    path = tmp_path / "log"
+    monitoring.configure(log_destination=str(path), log_sample_rate=0.5)
+    logger = logging.getLogger("own")
+    logger.setLevel(logging.DEBUG)
+    try:
+        logger.debug("written")
+        said = explained("own", "debug")
+    finally:
+        logger.setLevel(logging.NOTSET)
+    assert "As a stdlib logger it is set to DEBUG by the app, and writes it." in said
+    assert "written" in path.read_text()
