@@ -71,6 +71,7 @@ def test_a_level_is_changed_in_all_running_workers_and_back(
             monkeypatch.setenv(f"MONITORING_{name}", value)
 
         assert lines_of(service) == 0
+        poll(lambda: service.get("/items/7") and len(workers_of(service)) == 2, "both workers to have served a request")
         ran = run("logs", "level", "info", "monitoring.request")
         assert ran.out.splitlines() == [
             "monitoring.request of server-tests: info for 15 minutes.",
@@ -82,6 +83,11 @@ def test_a_level_is_changed_in_all_running_workers_and_back(
 
 
 REQUESTS = 12
+
+
+def workers_of(service: Service) -> list[Path]:
+    """Return the files of the workers that have counted anything."""
+    return list(service.cells.glob("[0-9]*.cells"))
 
 
 def lines_of(service: Service) -> int:
