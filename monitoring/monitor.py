@@ -73,8 +73,13 @@ class Monitoring:
             on_degraded=self._say_degraded,
         )
         self.metrics = Metrics(self.registry)
-        self.health = HealthChecks(config.service)
         scrubber = _scrubber(config)
+        self.health = HealthChecks(
+            config.service,
+            folder=self._shared_folder,
+            clean=scrubber.scrub_text if scrubber is not None else str,
+            on_failure=self.background_failed,
+        )
         self.log_lines = make_lines(config, scrubber, self._shared_folder, self._count_dropped_lines)
         self.outbox = Outbox() if config.store is not None else Outbox(capacity=0)
         self.errors = Errors(self.open_database)
@@ -294,6 +299,7 @@ class Monitoring:
         self.log_lines.writer.stop_queue()
 
     def _end_background(self) -> None:
+        self.health.stop()
         self.background.stop()
         self._kept.start_anew()
 
