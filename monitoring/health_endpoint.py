@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 from urllib.parse import parse_qs
 
+from asgiref.sync import sync_to_async
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from .access import may_see
@@ -42,6 +43,10 @@ class Life(Protocol):
         """Return whether it takes requests, as far as its own life says, and why not."""
         ...
 
+    def drain(self, *, all_workers: bool = False) -> None:
+        """Stop being ready, here or in all workers of this host."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class _Standing:
@@ -55,7 +60,7 @@ class _Standing:
 def health_app(checks: HealthChecks, config: Config, life: Life) -> ASGIApp:
     """Return an ASGI app with the probes: ``/`` (all checks), ``/live``, ``/ready``, ``/startup`` and, for those who
     may know, ``/{component}``, relative to its mount. ``?verbose`` tells them more; ``?format=spring`` speaks as Spring
-    Boot's actuator does.
+    Boot's actuator does. ``POST /drain`` drains the workers of this host, for a preStop hook.
     """
     probes: Mapping[str, Callable[[], _Standing]] = {
         "": lambda: _all(checks, life),
@@ -67,6 +72,8 @@ def health_app(checks: HealthChecks, config: Config, life: Life) -> ASGIApp:
     }
 
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["method"] == "POST" and _path_below_mount(scope) == "drain":
+            return await _drain(send, scope, config, life)
         if scope["method"] not in ("GET", "HEAD"):
             return await _send(send, scope, 405, "Use GET or HEAD.", {"allow": "GET, HEAD"})
         checks.use_loop()
@@ -112,6 +119,13 @@ def _headers_of(standing: _Standing) -> dict[str, str]:
     if standing.status != "fail":
         return {}
     return {"retry-after": "5", **({"connection": "close"} if standing.output == "draining" else {})}
+
+
+async def _drain(send: Send, scope: Scope, config: Config, life: Life) -> None:
+    if not await may_see(scope, config):
+        return await _send(send, scope, 403, "Draining needs the token, as Authorization: Bearer.", {})
+    await sync_to_async(life.drain, thread_sensitive=False)(all_workers=True)
+    await _send(send, scope, 200, json.dumps({"status": "fail", "output": "draining"}), {"content-type": MEDIA_TYPE})
 
 
 async def _send_component(send: Send, scope: Scope, result: CheckResult | None, service: str) -> None:

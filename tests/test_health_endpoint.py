@@ -74,6 +74,10 @@ class Life:
         """Return what was set."""
         return self.ready
 
+    def drain(self, *, all_workers: bool = False) -> None:
+        """Note it."""
+        self.ready = ("fail", f"draining{' all' if all_workers else ''}")
+
 
 def _fails() -> None:
     raise ConnectionError("the host db-7.internal is gone")
