@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import monitoring
 from monitoring.health_check import HealthChecks, Reading
 from monitoring.testing import FakeClock, use
 
@@ -105,12 +106,14 @@ def test_unusable_settings_are_refused_with_the_check_and_the_value(settings: di
 
 def test_a_check_registered_before_configure_is_kept() -> None:
     """With its settings."""
-    import monitoring
-
+    before = monitoring.current()
     monitoring.check("early", critical=True, interval_seconds=3.0)(lambda: None)
-    with use() as made:
-        check = made.health._checks["early"]
-        assert (check.critical, check.interval_seconds) == (True, 3.0)
+    try:
+        with use() as made:
+            check = made.health._checks["early"]
+            assert (check.critical, check.interval_seconds) == (True, 3.0)
+    finally:
+        del before.health._checks["early"]
 
 
 def test_texts_of_exceptions_are_scrubbed() -> None:

@@ -590,7 +590,7 @@ def test_a_check_has_a_timeline(tmp_path: Any) -> None:
             for since, until, status in ((now - 400, now - 100, "pass"), (now - 100, now, "fail")):
                 health.note(connection, [CheckState("database", since, until, status, True, 0.25, "gone")])
         found = done.get("/health/database", **{"from": "-1h"})
-        assert done.ask("/health/other").status_code == 404
+        assert done.api().get("/monitoring/api/v1/health/other").status_code == 404
     assert found["resolution_seconds"] == 60
     assert sum(bucket["down"] for bucket in found["buckets"]) == pytest.approx(100, abs=1)
 
