@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import MISSING, dataclass, field, fields
-from typing import Any, Final, Literal, get_args, get_type_hints
+from typing import Any, Final, Literal, TypeGuard, get_args, get_type_hints
 
 Environment = Literal["production", "development"]
 OnInvalid = Literal["replace", "reject"]
@@ -178,7 +178,7 @@ class Config:
     def __post_init__(self) -> None:
         for name, is_usable, remedy in _RULES:
             value = getattr(self, name)
-            if not is_usable(value):
+            if not _passes(is_usable, value):
                 raise ConfigError(f"{name} must be {remedy}, got {value!r}.")
 
     @classmethod
@@ -254,12 +254,23 @@ def _parse_pairs(variable: str, text: str) -> dict[str, str]:
     return {name.strip(): value.strip() for name, _, value in pairs}
 
 
+def _passes(is_usable: Callable[[Any], bool], value: object) -> bool:
+    try:
+        return is_usable(value)
+    except (TypeError, AttributeError):  # it is of another type, such as a text for a number
+        return False
+
+
 def _are_levels(value: object) -> bool:
-    return isinstance(value, Mapping) and set(value.values()) <= set(_LEVELS)
+    return _is_mapping(value) and set(value.values()) <= set(_LEVELS)
 
 
-def _is_mapping(value: object) -> bool:
-    return isinstance(value, Mapping) and all(isinstance(name, str) for name in value)
+def _is_mapping(value: object) -> TypeGuard[Mapping[str, Any]]:
+    return isinstance(value, Mapping) and _are_names(tuple(value))
+
+
+def _are_names(value: object) -> bool:
+    return isinstance(value, (tuple, list)) and all(isinstance(name, str) for name in value)
 
 
 def _is_network(value: str) -> bool:
@@ -309,8 +320,18 @@ _RULES: Final[tuple[tuple[str, Callable[[Any], bool], str], ...]] = (
     ("log_rotate_every", lambda value: value in (None, "hour", "day"), "'hour' or 'day', or None"),
     ("log_sample_rate", lambda value: 0 <= value <= 1, "between 0 and 1, for example 0.1"),
     ("log_repeats", lambda value: isinstance(value, int) and value >= 0, "a whole number, 0 for no bound"),
-    ("log_processors", lambda value: isinstance(value, (tuple, list)), "a list of structlog processors"),
-    ("log_rename", _is_mapping, "a mapping of keys to their new names"),
+    (
+        "log_processors",
+        lambda value: isinstance(value, (tuple, list)) and all(map(callable, value)),
+        "a list of structlog processors",
+    ),
+    ("log_record_fields", _are_names, "a tuple of attributes of records such as ('lineno',)"),
+    ("log_leave_out", _are_names, "a tuple of names of fields"),
+    (
+        "log_rename",
+        lambda value: _is_mapping(value) and _are_names(tuple(value.values())),
+        "a mapping of keys to their new names",
+    ),
     ("log_fields", _is_mapping, "a mapping of fields"),
     ("scrub_without", lambda value: isinstance(value, tuple), "a tuple of names of rules such as ('email',)"),
     ("scrub_rules", lambda value: isinstance(value, (tuple, list)), "a list of FieldRule and ValueRule"),

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .config import Config, ConfigError
-from .logs.levels import Levels
+from .logs.levels import LEVELS, Levels
 from .logs.lines import LogLines
-from .logs.outlets import OnDropped
+from .logs.outlets import OnDropped, is_handler
 from .logs.rendering import Renderer
 from .logs.repeats import Repeats
 from .logs.shapes import shape_of
@@ -37,7 +37,7 @@ def get_logger(name: str | None = None) -> FilteringBoundLogger:
 def make_lines(
     config: Config, scrubber: Scrubber | None, folder: Callable[[], Path | None], on_dropped: OnDropped
 ) -> LogLines:
-    """Return the lines that a config asks for. ``folder`` is where workers share changed levels."""
+    """Return the lines that a config asks for. ``folder`` is where workers share changed levels. Raise ConfigError."""
     lines = LogLines(
         _main_writer(config, on_dropped),
         Renderer(config.service, scrubber),
@@ -47,6 +47,12 @@ def make_lines(
         repeats=Repeats(config.log_repeats) if config.log_repeats else None,
         shape=shape_of(config.log_destination, config.log_format, config.log_rename, config.log_fields),
     )
+    for handler in config.log_handlers:
+        if not is_handler(handler):
+            raise ConfigError(
+                f"log_handlers must be a list of handlers such as monitoring.LogFile(...), each with one of the levels "
+                f"{', '.join(LEVELS)}, got {handler!r}."
+            )
     lines.add_routes(config.log_handlers, config.service, on_dropped)
     return lines
 
@@ -58,7 +64,7 @@ def _main_writer(config: Config, on_dropped: OnDropped) -> LogWriter:
         queue_bytes=config.log_queue_bytes,
         flush_seconds=config.log_flush_seconds,
         on_dropped=on_dropped,
-        queues_at_once=file is not None and file.is_tended,
+        queues_at_once=config.log_repeats > 0 or (file is not None and file.is_tended),
     )
 
 

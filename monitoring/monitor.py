@@ -281,12 +281,16 @@ class Monitoring:
     def set_log_level(self, level: str | None, logger: str = "", *, seconds: float = 900.0) -> None:
         """Change the level of a logger and those below it ("" for all) for a while, in all workers of this host.
 
-        None takes a change back. They follow within a second or two. Raise ValueError for an unknown level.
+        None takes a change back. They follow within a second or two. Raise ValueError for an unknown level and for
+        ``seconds`` that are not a positive number.
         """
         self.log_lines.levels.set(level, logger, seconds=seconds)
 
     def explain_log(self, logger: str = "", level: str = "info") -> list[str]:
-        """Return, as sentences, where a line of this logger and level would go, and why."""
+        """Return, as sentences, where a line of this logger and level would go, and why.
+
+        Raise ValueError for an unknown level.
+        """
         from .logs.explain import explain
 
         return explain(self.log_lines, logger, level)
@@ -317,6 +321,7 @@ class Monitoring:
             self.background.start()
 
     def _after_fork(self) -> None:
+        self.log_lines.start_anew()
         self.outbox.start_anew()
         self.error_tracker.start_anew()
         self.analytics.start_anew()
@@ -524,8 +529,9 @@ def configure(config: Config | None = None, **settings: Any) -> Monitoring:
     ConfigError.
     """
     monitoring = Monitoring(with_settings(config, settings))
-    activate(monitoring)
+    former = make_current(monitoring)
     configure_logging(monitoring.log_lines, monitoring.config)
+    former.close()  # when no line comes to it any more
     _at_sigterm.watch(in_front=monitoring.config.drain_seconds > 0)
     if monitoring.config.drain_seconds:
         _at_sigterm.watch_hypercorn()
@@ -533,12 +539,17 @@ def configure(config: Config | None = None, **settings: Any) -> Monitoring:
 
 
 def activate(monitoring: Monitoring) -> None:
-    """Make ``monitoring`` the process's current one; checks registered so far go with it."""
+    """Make ``monitoring`` the process's current one, and close the former."""
+    make_current(monitoring).close()
+
+
+def make_current(monitoring: Monitoring) -> Monitoring:
+    """Make ``monitoring`` the process's current one and return the former; checks registered so far go with it."""
     global _current
     former, _current = _current, monitoring
     monitoring.health.adopt(former.health)
     set_current_edge(monitoring.edge)
-    former.close()
+    return former
 
 
 def shutdown() -> None:

@@ -10,8 +10,9 @@ from typing import Final
 
 import orjson
 
+from .context import current_record
 from .logs.levels import LEVELS
-from .logs.lines import LogLines
+from .logs.lines import CANONICAL, LogLines
 from .observation import UNMATCHED, Kind, Observation, RequestRecord
 from .recorder import Fold
 from .utils.plain import clip
@@ -28,7 +29,7 @@ _LEVEL_OF: Final[Mapping[str, str]] = {
     "aborted": "info",
     "cancelled": "info",
 }
-_LOGGER: Final = "monitoring.request"
+_ERROR_LOGGER: Final = "monitoring.error"
 _OF_SAMPLE: Final = frozenset(outcome for outcome, level in _LEVEL_OF.items() if level == "info")
 _URGENT: Final = frozenset(outcome for outcome, level in _LEVEL_OF.items() if level == "error")
 _PATH_LIMIT: Final = 256
@@ -65,14 +66,14 @@ class RequestLog:
         What is kept for a route is short: it has left the processor's caches when the route's next request comes.
         """
         if self._lines.sample_rate < 1 and record.outcome in _OF_SAMPLE and not self._lines.is_sampled(record):
-            return self._write_none()
+            return self._have_thread()
         rest = self._unusual_rest(record) if record.noted or record.called else _USUAL_REST
         kind = (record.method, record.status, record.outcome)
         head = self._heads.get(kind)
         if head is None:
             head = self._head(kind)
         if not head:
-            return self._write_none()
+            return self._have_thread()
         route = self._routes.get(record.route) or self._quoted_route(record.route)
         seconds = record.duration_seconds
         ended = record.started + seconds
@@ -89,34 +90,41 @@ class RequestLog:
             self._writer.write_of_request(line, record.outcome in _URGENT, ended)
         else:
             self._writer.start_queue()
-            self._lines.send(LEVELS[_LEVEL_OF[record.outcome]], _LOGGER, line)
+            self._lines.send(LEVELS[_LEVEL_OF[record.outcome]], CANONICAL, line)
 
-    def _write_none(self) -> None:
-        """Have the writer's thread run all the same: it is who follows a changed level."""
+    def _have_thread(self) -> None:
+        """Have the writer's thread run, also where no line is written by it: it is who follows a changed level."""
         if not self._writer.queues:
             self._writer.start_queue()
 
     def _unusual_rest(self, record: RequestRecord) -> str:
-        if record.held is not None and record.outcome in _URGENT:
-            self._lines.release(record)
-        if record.exception is not None:
+        self._release_held(record, record.outcome)
+        if record.exception is not None and self._lines.levels.of(_ERROR_LOGGER) <= LEVELS["error"]:
             place = {"method": record.method, "route": record.route}
-            self._lines.emit("error", "monitoring.error", "unhandled exception", place, record.exception)
+            self._lines.emit("error", _ERROR_LOGGER, "unhandled exception", place, record.exception)
         return _rest(record, self._lines.clean)
+
+    def _release_held(self, request: RequestRecord | None, outcome: str) -> None:
+        if request is not None and request.held is not None and outcome in _URGENT:
+            self._lines.release(request)
 
     def _head(self, kind: tuple[str, int, str]) -> str:
         """Return what the lines of a kind begin with, "" when they are below the level that is written."""
-        method, status, outcome = kind
         if len(self._heads) >= _TEXTS_REMEMBERED:
             self._heads.clear()
-        if LEVELS[_LEVEL_OF[outcome]] < self._lines.levels.of(_LOGGER):
-            self._heads[kind] = ""
+        changed = self._lines.levels.changed
+        head = self._heads[kind] = self._new_head(*kind)
+        if changed is not self._lines.levels.changed:  # by another thread, which may have forgotten all before that
+            self._heads.pop(kind, None)
+        return head
+
+    def _new_head(self, method: str, status: int, outcome: str) -> str:
+        if LEVELS[_LEVEL_OF[outcome]] < self._lines.levels.of(CANONICAL):
             return ""
-        head = self._heads[kind] = (
-            f'"level":"{_LEVEL_OF[outcome]}","logger":"{_LOGGER}","event":"request","service":{self._service},'
+        return (
+            f'"level":"{_LEVEL_OF[outcome]}","logger":"{CANONICAL}","event":"request","service":{self._service},'
             f'"method":"{method}","status":{status},"outcome":"{outcome}"'
         )
-        return head
 
     def _quoted_route(self, route: str) -> str:
         if len(self._routes) >= _TEXTS_REMEMBERED:
@@ -130,16 +138,22 @@ class RequestLog:
             "outcome": observation.outcome,
             "duration_ms": round(observation.duration_seconds * 1000, 3),
         }
-        level = _LEVEL_OF[observation.outcome]
-        if LEVELS[level] >= self._lines.levels.of(_LOGGER):
-            self._lines.emit(level, _LOGGER, observation.kind, fields, observation.exception)
+        level, request = _LEVEL_OF[observation.outcome], observation.request
+        self._have_thread()
+        self._release_held(request, observation.outcome)
+        if LEVELS[level] >= self._lines.levels.of(CANONICAL):
+            token = current_record.set(request)  # it is over, and so is its context
+            try:
+                self._lines.emit(level, CANONICAL, observation.kind, fields, observation.exception)
+            finally:
+                current_record.reset(token)
 
     def _write_job(self, record: RequestRecord) -> None:
         level = _LEVEL_OF[record.outcome]
-        if record.held is not None and record.outcome in _URGENT:
-            self._lines.release(record)
-        if LEVELS[level] >= self._lines.levels.of(_LOGGER):
-            self._lines.emit(level, _LOGGER, record.kind, _of_job(record), record.exception)
+        self._have_thread()
+        self._release_held(record, record.outcome)
+        if LEVELS[level] >= self._lines.levels.of(CANONICAL):
+            self._lines.emit(level, CANONICAL, record.kind, _of_job(record), record.exception)
 
 
 def _of_job(record: RequestRecord) -> dict[str, object]:

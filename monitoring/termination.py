@@ -54,7 +54,10 @@ class AtSigterm:
             handler.stay_in_front()
             return True
         if handler is signal.SIG_DFL:
-            signal.signal(signal.SIGTERM, _Link(self, handler, None))
+            try:
+                signal.signal(signal.SIGTERM, _Link(self, handler, None))
+            except ValueError:  # a sub-interpreter, as of mod_wsgi, has no signals
+                return False
             return True
         return in_front and callable(handler) and self._stand_in_front_of(handler)
 

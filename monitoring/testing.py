@@ -9,7 +9,7 @@ from typing import Any
 
 from .config import with_settings
 from .context import current_record
-from .monitor import Monitoring, activate, current
+from .monitor import Monitoring, activate, make_current
 from .observation import KINDS, Kind, Observation
 from .recorder import Fold
 
@@ -52,16 +52,15 @@ def use(*sinks: MemorySink, **settings: Any) -> Iterator[Monitoring]:
     """Make a fresh Monitoring the current one for a block; it reports to ``sinks`` too, and its own failures are
     raised.
 
-    Cells stay in memory unless ``cells_folder`` is set, nothing is stored unless ``store`` is, and log lines go to
-    stderr unless ``log_destination`` is set.
+    Cells stay in memory unless ``cells_folder`` is set, nothing is stored unless ``store`` is, and the lines of
+    requests and jobs go to stderr unless ``log_destination`` is set. Loggers write where they wrote before.
     """
-    former = current()
     config = with_settings(None, {"log_destination": "stderr", "store": None, **settings})
     monitoring = Monitoring(config, sinks=sinks, on_failure=_raise)
     if config.cells_folder is None:
         monitoring.registry.keep_in_memory()
     token = current_record.set(None)
-    activate(monitoring)
+    former = make_current(monitoring)
     try:
         yield monitoring
     finally:

@@ -144,13 +144,13 @@ def test_servers_loggers_come_out_once_and_access_lines_not_at_all(lines: Read) 
     assert [line["event"] for line in lines()] == ["Started server process"]
 
 
-def test_warnings_are_lines(lines: Read) -> None:
+def test_warnings_are_lines(tmp_path: Path) -> None:
     """warnings.warn comes out through the logger py.warnings."""
+    configure(log_destination=str(tmp_path / "log"))  # here, because pytest takes warnings back after a fixture
     with warnings.catch_warnings():
         warnings.simplefilter("always")
-        logging.captureWarnings(True)
         warnings.warn("old", DeprecationWarning, stacklevel=1)
-    assert lines()[0]["logger"] == "py.warnings"
+    assert json.loads((tmp_path / "log").read_text())["logger"] == "py.warnings"
 
 
 class Broken:
@@ -219,6 +219,42 @@ def test_a_record_whose_arguments_do_not_fit_is_written_all_the_same(lines: Read
     bridge = next(handler for handler in logging.getLogger().handlers if isinstance(handler, StdlibBridge))
     bridge.emit(logging.makeLogRecord({"name": "x", "levelno": 20, "msg": "%s and %s", "args": ("one",)}))
     assert lines()[0]["event"] == "%s and %s (arguments do not fit: TypeError)"
+
+
+class Unreadable:
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+    __repr__ = __str__
+
+
+class UnreadableMapping(dict[str, Any]):
+    def items(self) -> Any:
+        raise RuntimeError("no items")
+
+
+@pytest.mark.parametrize(
+    ("message", "arguments"),
+    [
+        (Unreadable(), ()),
+        (Unreadable(), ("one",)),
+        ({"event": Unreadable()}, ()),
+        ({Unreadable(): 1}, ()),
+        (UnreadableMapping(), ()),
+    ],
+    ids=["bare", "with arguments", "in a mapping", "as a key", "no mapping"],
+)
+def test_a_message_that_cannot_be_read_is_stood_in_for(
+    lines: Read, capsys: pytest.CaptureFixture[str], message: Any, arguments: tuple[str, ...]
+) -> None:
+    """By structlog and stdlib alike: neither raises, complains or loses its line, nor does the formatter."""
+    get_logger("one").info(message, *arguments)
+    bridge = next(handler for handler in logging.getLogger().handlers if isinstance(handler, StdlibBridge))
+    record = logging.makeLogRecord({"name": "other", "levelno": 20, "msg": message, "args": arguments})
+    bridge.handle(record)
+    assert [line["logger"] for line in lines()] == ["one", "other"]
+    assert json.loads(monitoring.JSONFormatter().format(record))["logger"] == "other"
+    assert capsys.readouterr().err == ""
 
 
 def test_before_configure_a_logger_works_too() -> None:

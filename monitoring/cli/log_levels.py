@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from typing import Any, Final
 
 from ..cells import FolderUnusable
@@ -54,7 +55,7 @@ def _explain(chosen: argparse.Namespace) -> int:
 
 
 def _set_level(chosen: argparse.Namespace) -> int:
-    if not chosen.minutes > 0:
+    if not 0 < chosen.minutes < math.inf:
         raise ConfigError(f"--minutes must be a number above 0, got {chosen.minutes}.")
     config = import_app(chosen.app).config if chosen.app else Config.from_env()
     try:
@@ -66,7 +67,8 @@ def _set_level(chosen: argparse.Namespace) -> int:
     workers = sum(file.alive for file in folder.files())
     levels = Levels(config.log_level, config.log_levels, folder=lambda: folder.path)
     level = None if chosen.level == _DEFAULT else chosen.level
-    levels.set(level, chosen.logger, seconds=chosen.minutes * 60)
+    if not levels.set(level, chosen.logger, seconds=chosen.minutes * 60):
+        raise ConfigError(f"The workers' folder {folder.path} cannot be written; run this as their user.")
     what = f"{chosen.logger or 'all loggers'} of {config.service}"
     print(f"{what}: {'as configured again' if level is None else f'{level} for {chosen.minutes:g} minutes'}.")
     if workers:

@@ -12,10 +12,8 @@ import string
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-import orjson
-
 from ..utils.redaction import DEFAULT
-from .rendering import Renderer, encode, request_of
+from .rendering import Renderer, renamed, request_of
 from .stdlib import STANDARD_ATTRIBUTES, event_and_fields
 from .structlog_bridge import level_name
 
@@ -70,10 +68,9 @@ class JSONFormatter(logging.Formatter):
         event, fields = event_and_fields(record, self._shown, self._hidden)
         error = record.exc_info[1] if record.exc_info else None
         level, request = level_name(record.levelno), request_of(error)
-        line = self._renderer.render(level, record.name, event, fields, error, request)
+        line = self._renderer.render(level, record.name, event, fields, error, request, marks=False)
         if self._names or self._static:
-            names, found = self._names, orjson.loads(line)
-            line = encode({**{names.get(key, key): value for key, value in found.items()}, **self._static})
+            line = renamed(line, self._names, self._static)
         return line.decode().rstrip("\n")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -20,7 +21,7 @@ _NONE: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 class LevelError(ValueError):
-    """A level that does not exist; the message lists those that do."""
+    """A level that does not exist, or a time that is none; the message says what is accepted."""
 
 
 class _Change(NamedTuple):
@@ -55,7 +56,7 @@ class Levels:
         self._hold = hold
         self._folder = folder
         self._clock = clock
-        self._seen = 0
+        self._seen = (0, 0)
         self._numbers: dict[str, int] = {}
 
     def of(self, logger: str) -> int:
@@ -64,39 +65,46 @@ class Levels:
         if number is None:
             if len(self._numbers) >= _LOGGERS_REMEMBERED:
                 self._numbers.clear()
-            number = self._numbers[logger] = LEVELS[self.explain(logger)[0]]
+            changed = self.changed
+            number = self._numbers[logger] = LEVELS[self._found(logger, changed)[0]]
+            if changed is not self.changed:  # by another thread, which may have forgotten all before this was kept
+                self._numbers.pop(logger, None)
         return number
 
     def gate(self, logger: str) -> int:
         """Return the level from which a logger's calls do anything: its own, or the lowest when lines are held."""
         if len(self.gates) >= _LOGGERS_REMEMBERED:
             self.gates.clear()
+        changed = self.changed
         gate = self.gates[logger] = LEVELS["debug"] if self._hold else self.of(logger)
+        if changed is not self.changed:
+            self.gates.pop(logger, None)
         return gate
 
     def explain(self, logger: str) -> tuple[str, str]:
         """Return a logger's level and where that comes from."""
-        name = logger
-        while True:
-            if (change := self.changed.get(name)) is not None:
-                return change.level, f"set at run time for {name or 'all loggers'}, {self._left(change)} s left"
-            if name in self.configured:
-                return self.configured[name], f"configured for {name}" if name else "log_level"
-            name = name.rpartition(".")[0]
+        level, name, change = self._found(logger, self.changed)
+        if change is not None:
+            return level, f"set at run time for {name or 'all loggers'}, {self._left(change)} s left"
+        return level, f"configured for {name}" if name else "log_level"
 
-    def set(self, level: str | None, logger: str = "", *, seconds: float = 900.0) -> None:
+    def set(self, level: str | None, logger: str = "", *, seconds: float = 900.0) -> bool:
         """Change the level of a logger and those below it ("" for all) in all workers; None takes a change back.
 
-        They follow within a second or two. Raise LevelError for a level that does not exist.
+        The others follow within a second or two. Return False where they cannot, because no folder can be written.
+        Raise LevelError for a level that does not exist, and for ``seconds`` that are not a positive number.
         """
         if level is not None and level not in LEVELS:
             raise LevelError(f"level must be one of {', '.join(LEVELS)}, or None, got {level!r}.")
+        if not 0 < seconds < math.inf:
+            raise LevelError(f"seconds must be a positive number such as 900, got {seconds!r}.")
         now = self._clock()
         changes = {name: change for name, change in self._read().items() if change.until > now and name != logger}
         if level is not None:
             changes[logger] = _Change(level, now + seconds)
-        self._write(changes)
+        is_shared = self._write(changes)
         self._apply(changes)
+        return is_shared
 
     def look(self) -> bool:
         """Follow what was changed in any worker, and what has run out. Return whether a level is another now."""
@@ -115,6 +123,16 @@ class Levels:
         for tell in self.on_change:
             tell()
 
+    def _found(self, logger: str, changed: Mapping[str, _Change]) -> tuple[str, str, _Change | None]:
+        """Return a logger's level, the name it is set for, and the change that sets it."""
+        name = logger
+        while True:
+            if (change := changed.get(name)) is not None:
+                return change.level, name, change
+            if name in self.configured:
+                return self.configured[name], name, None
+            name = name.rpartition(".")[0]
+
     def _left(self, change: _Change) -> int:
         return max(0, round(change.until - self._clock()))
 
@@ -125,9 +143,11 @@ class Levels:
     def _file_changed(self) -> bool:
         path = self._path()
         try:
-            seen = os.stat(path).st_mtime_ns if path is not None else 0
+            found = os.stat(path) if path is not None else None
         except OSError:
-            seen = 0
+            found = None
+        # The number of the file, too: two changes may come within one tick of the file system's clock.
+        seen = (found.st_mtime_ns, found.st_ino) if found is not None else (0, 0)
         if seen == self._seen:
             return False
         self._seen = seen
@@ -147,13 +167,15 @@ class Levels:
         except (OSError, ValueError, TypeError, AttributeError):
             return self.changed
 
-    def _write(self, changes: Mapping[str, _Change]) -> None:
+    def _write(self, changes: Mapping[str, _Change]) -> bool:
         path = self._path()
         if path is None:
-            return
+            return False
         temporary = path.with_name(f"{_FILE}.{os.getpid()}")
         try:
             temporary.write_text(json.dumps(changes))
             temporary.replace(path)
         except OSError:
             temporary.unlink(missing_ok=True)
+            return False
+        return True

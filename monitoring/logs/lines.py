@@ -16,6 +16,9 @@ from .rendering import Renderer, bare_line, request_of
 from .repeats import Repeats, Said
 from .writer import LogWriter
 
+CANONICAL: Final = "monitoring.request"
+"""Logger of the lines that tell of one request, websocket or job each: none repeats another."""
+
 _KEPT_WHATEVER_THE_RATE: Final = LEVELS["warning"]
 
 Shape = Callable[[bytes], bytes]
@@ -55,6 +58,8 @@ class LogLines:
         self._shape = shape
         self._selects = hold or sample_rate < 1 or repeats is not None
         self._dropped: Counter[str] = Counter()
+        self._may_be_own = 0
+        """Of the drops, as many may be of the line that told the former ones: it must not go on by itself for ever."""
         self.on_tick: Callable[[], None] = lambda: None
         """Called about once a second where lines are queued."""
         writer.on_tick = self.tick
@@ -104,6 +109,13 @@ class LogLines:
         """Note lines that were not delivered, for the next summary."""
         self._dropped[reason] += lines
 
+    def start_anew(self) -> None:
+        """Begin without repeats and drops in a forked child: those so far are its parent's to tell."""
+        self._dropped = Counter()
+        self._may_be_own = 0
+        if self._repeats is not None:
+            self._repeats.start_anew()
+
     def tick(self) -> None:
         """Do what is due about once a second: follow changed levels, sum up repeats and drops."""
         self.levels.look()
@@ -137,13 +149,15 @@ class LogLines:
         exception: BaseException | None,
         request: RequestRecord | None,
     ) -> bool:
-        if number < self.levels.of(logger) or not self._takes_part(number, request):
+        is_held = self.hold and number < self.levels.of(logger)  # else the logger has let it through
+        if is_held or not self._takes_part(number, request):
             if self.hold and request is not None and not request.finished:
-                line = self._renderer.render(level, logger, event, fields, exception, request)
+                line = self._renderer.render(level, logger, event, fields, exception, request, marks=False)
                 request.hold_line(number, logger, line)
             return True
-        said = Said(level, logger, str(event), type(exception).__name__ if exception else "")
-        return self._repeats is not None and not self._repeats.admits(said)
+        if self._repeats is None or logger == CANONICAL:
+            return False
+        return not self._repeats.admits(Said(level, logger, str(event), type(exception).__name__ if exception else ""))
 
     def _takes_part(self, number: int, request: RequestRecord | None) -> bool:
         return number >= _KEPT_WHATEVER_THE_RATE or request is None or self.is_sampled(request)
@@ -154,7 +168,8 @@ class LogLines:
             self.send(LEVELS.get(said.level, LEVELS["info"]), said.logger, line)
 
     def _tell_drops(self) -> None:
-        if self._dropped:
+        if self._dropped.total() > self._may_be_own:
             dropped, self._dropped = self._dropped, Counter()
+            self._may_be_own = 1 + len(self.routes)
             line = self._renderer.render("warning", "monitoring", "log lines were dropped", {"lines": dict(dropped)})
             self.send(LEVELS["error"], "monitoring", line)

@@ -81,11 +81,11 @@ class Route:
         filtered = handler if isinstance(handler, Filtered) else None
         self._loggers = filtered.loggers if filtered else ()
         self._without = filtered.without if filtered else ()
-        self._where = filtered.where if filtered else None
+        self.where = filtered.where if filtered else None
 
     def take(self, number: int, logger: str, line: bytes) -> None:
         """Send a line there if it takes this way. An outlet that raises has dropped it."""
-        if number >= self.floor and self.leaves_out(logger, line) == "":
+        if number >= self.floor and self.leaves_out(logger) == "" and (self.where is None or self._is_wanted(line)):
             try:
                 self.outlet.write(line, number >= LEVELS["error"])
             except Exception as error:
@@ -98,25 +98,25 @@ class Route:
         except Exception as error:
             sys.stderr.write(f"monitoring cannot flush {self.handler!r}: {error!r}\n")
 
-    def leaves_out(self, logger: str, line: bytes) -> str:
-        """Return why a logger's line does not take this way, "" when it does."""
+    def leaves_out(self, logger: str) -> str:
+        """Return why no line of a logger takes this way, "" when ``where`` alone decides."""
         if self._loggers and not _is_below(logger, self._loggers):
             return f"only loggers {', '.join(self._loggers)}"
         if self._without and _is_below(logger, self._without):
             return f"without loggers {', '.join(self._without)}"
-        return "" if self._where is None or self._is_wanted(line) else "its filter said no"
+        return ""
 
     def _is_wanted(self, line: bytes) -> bool:
-        assert self._where is not None
+        assert self.where is not None
         try:
-            return bool(self._where(orjson.loads(line)))
+            return bool(self.where(orjson.loads(line)))
         except Exception:
             return True
 
 
 def is_handler(value: object) -> bool:
     """Say whether a value can be one of ``log_handlers``."""
-    return isinstance(value, Handler) and getattr(value, "level", None) in LEVELS
+    return isinstance(value, Handler) and not isinstance(value, type) and value.level in LEVELS
 
 
 def _is_below(logger: str, names: tuple[str, ...]) -> bool:

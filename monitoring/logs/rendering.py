@@ -13,7 +13,7 @@ import orjson
 from ..context import bound_fields, current_record
 from ..observation import RequestRecord
 from ..utils.exceptions import describe
-from ..utils.plain import safe_repr, safe_str, to_plain
+from ..utils.plain import clip, safe_repr, safe_str, to_plain
 from ..utils.time import utc_now
 
 if TYPE_CHECKING:
@@ -25,14 +25,16 @@ RESERVED: Final = frozenset(
 """Keys the pack writes itself; a caller's field of the same name comes out as ``field_<name>``."""
 
 LOGGED: Final = "__monitoring_logged__"
-"""Mark of an exception whose stack is on a line already: a server that logs it again repeats the type and message
-only.
+"""Mark of an exception whose stack is on a line of a request already, with the request's ID: a server that logs it
+again repeats the type and message only.
 """
 
 _EVENTS_REMEMBERED: Final = 2_000
 """Events that are known to hold nothing to scrub: most are constants of the app."""
 _EVENT_LENGTH: Final = 200
 _LINE_BYTES: Final = 256 * 1024
+_FIELD_BYTES: Final = (64 * 1024, 2 * 1024)
+"""Bytes that a field may have on a line that is too long with all values cut: at first, and if it is so still."""
 
 _OPTIONS: Final = orjson.OPT_APPEND_NEWLINE | orjson.OPT_NON_STR_KEYS | orjson.OPT_UTC_Z
 
@@ -56,8 +58,14 @@ class Renderer:
         fields: Mapping[str, Any],
         exception: BaseException | None = None,
         request: RequestRecord | None = None,
+        *,
+        marks: bool = True,
     ) -> bytes:
-        """Return one line of JSON with the context of ``request``."""
+        """Return one line of JSON with the context of ``request``.
+
+        A stack is shown once in a request, on the first line of its exception that ``marks`` it; lines that do not,
+        because they may never be written, or go where the others do not, show it always.
+        """
         scrubber = self._scrubber
         if scrubber is not None:
             if event.__class__ is not str or event not in self._clean_events:
@@ -77,10 +85,12 @@ class Renderer:
             else:
                 _add_fields(line, fields)
         if exception is not None:
-            with_frames = getattr(exception, LOGGED, None) is None
+            mark = request.request_id if request is not None else ""
+            with_frames = not marks or getattr(exception, LOGGED, None) != mark
             clean = safe_str if scrubber is None else scrubber.scrub_text
             line["exception"] = describe(exception, with_frames=with_frames, clean=clean)
-            _remember_logged(exception)
+            if marks:
+                _remember_logged(exception, mark)
         return encode(line)
 
     def clean(self, text: str) -> str:
@@ -132,9 +142,20 @@ def encode(line: dict[str, Any]) -> bytes:
     return encoded
 
 
-def _remember_logged(exception: BaseException) -> None:
+def renamed(line: bytes, names: Mapping[str, str], more: Mapping[str, Any]) -> bytes:
+    """Return a line with other names for its keys, and with ``more`` fields.
+
+    A field that has one of the new names already comes out as ``field_<name>``.
+    """
+    taken = frozenset(names.values())
+    found = orjson.loads(line)
+    shown = {names.get(key) or (f"field_{key}" if key in taken else key): value for key, value in found.items()}
+    return encode({**shown, **more})
+
+
+def _remember_logged(exception: BaseException, mark: str) -> None:
     try:
-        setattr(exception, LOGGED, True)
+        setattr(exception, LOGGED, mark)
     except AttributeError:
         pass
 
@@ -147,6 +168,19 @@ def bare_line(level: str, logger: str, error: Exception) -> bytes:
 
 def _encode_degraded(line: dict[str, Any], reason: str) -> bytes:
     try:
-        return orjson.dumps({**to_plain(line), "log_error": reason}, option=_OPTIONS)
+        plain = {**to_plain(line), "log_error": reason}
+        encoded = orjson.dumps(plain, option=_OPTIONS)
+        for limit in _FIELD_BYTES:
+            if len(encoded) > _LINE_BYTES:
+                encoded = orjson.dumps({key: _at_most(value, limit) for key, value in plain.items()}, option=_OPTIONS)
+        return encoded
     except Exception as still:
         return bare_line(str(line.get("level", "")), str(line.get("logger", "")), still)
+
+
+def _at_most(value: object, limit: int) -> object:
+    """Return a value whose JSON has about so many bytes at most: of a longer one the beginning, or a stand-in."""
+    size = len(orjson.dumps(value))
+    if size <= limit:
+        return value
+    return clip(value, limit // 6) if isinstance(value, str) else f"<{type(value).__name__} of {size} bytes left out>"

@@ -48,11 +48,15 @@ class Repeats:
         window.left_out += 1
         return False
 
+    def start_anew(self) -> None:
+        """Forget everything, in a forked child: its parent tells it."""
+        self._windows.clear()
+
     def ended(self, *, all: bool = False) -> Iterator[tuple[Said, int]]:
         """Forget the windows that are over, or all of them; yield what was left out in each of them."""
         over = self._clock() - WINDOW_SECONDS
         for said, window in list(self._windows.items()):
             if all or window.began <= over:
-                self._windows.pop(said, None)
-                if window.left_out:
-                    yield said, window.left_out
+                ended = self._windows.pop(said, None)
+                if ended is not None and ended.left_out:  # else another thread has told it
+                    yield said, ended.left_out

@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 
 from .lines import Shape
-from .rendering import encode
+from .rendering import renamed
 
 
 def shape_of(destination: str, form: str, names: Mapping[str, str], fields: Mapping[str, Any]) -> Shape | None:
@@ -31,9 +31,7 @@ class _Renamed:
         self._fields = dict(fields)
 
     def __call__(self, line: bytes) -> bytes:
-        names = self._names
-        found = orjson.loads(line)
-        return encode({**{names.get(key, key): value for key, value in found.items()}, **self._fields})
+        return renamed(line, self._names, self._fields)
 
 
 class _Pretty:

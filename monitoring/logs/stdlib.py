@@ -7,18 +7,19 @@ import logging.config
 import re
 import sys
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from .levels import Levels
 from .lines import LogLines
-from .structlog_bridge import filled, level_name
+from .structlog_bridge import filled, level_name, text_of
 
 _SERVER_LOGGERS: Final = (
     *("uvicorn", "uvicorn.error", "uvicorn.asgi", "gunicorn", "gunicorn.error", "hypercorn", "hypercorn.error"),
     *("_granian", "granian", "celery", "celery.task", "celery.redirected"),
 )
 _ACCESS_LOGGERS: Final = ("uvicorn.access", "gunicorn.access", "hypercorn.access", "granian.access")
+_OWN_LOGGERS: Final = ("monitoring", "py.warnings")
 _TALKATIVE_LOGGERS: Final = ("httpx", "httpx2", "httpcore", "httpcore2")
 STANDARD_ATTRIBUTES: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 """What every record has; the rest are the caller's fields."""
@@ -116,14 +117,24 @@ class _Keeper:
         for name in _ACCESS_LOGGERS:
             _set_handlers(name, propagates=self._access_lines)
         self._set_levels(root)
+        if self._has_ended:  # meanwhile, in another thread
+            root.removeHandler(self._bridge)
+
+    def enable(self) -> None:
+        """Enable the loggers that are there because of us: by default a ``dictConfig`` disables those it finds."""
+        if not self._has_ended:
+            for name in (*_SERVER_LOGGERS, *_ACCESS_LOGGERS, *_TALKATIVE_LOGGERS, *_OWN_LOGGERS, *self._changed):
+                logging.getLogger(name).disabled = False
 
     def end(self) -> None:
+        """Take the bridge away, and give levels back. Later calls do nothing."""
         self._has_ended = True
         logging.getLogger().removeHandler(self._bridge)
-        for name, level in self._changed.items():
+        for name, level in list(self._changed.items()):
             logging.getLogger(name).setLevel(level)
 
     def _set_levels(self, root: logging.Logger) -> None:
+        self._changed.setdefault("", root.level)
         _set_level(root, self._levels.gate(""))
         for name in _TALKATIVE_LOGGERS:  # a line per outgoing call, unless the app asks for it
             if (logger := logging.getLogger(name)).level == logging.NOTSET:
@@ -133,8 +144,9 @@ class _Keeper:
             logger = logging.getLogger(name)
             self._changed.setdefault(name, logger.level)
             _set_level(logger, self._levels.gate(name))
-        for name in self._changed.keys() - wanted:
-            logging.getLogger(name).setLevel(self._changed.pop(name))
+        for name in self._changed.keys() - wanted - {""}:
+            if (level := self._changed.pop(name, None)) is not None:  # else another thread has given it back
+                logging.getLogger(name).setLevel(level)
 
 
 _keeper: _Keeper | None = None
@@ -152,13 +164,14 @@ def _set_up_already(**_: Any) -> None:
     """Do nothing: that somebody listens keeps Celery from setting up logging."""
 
 
-def _keeping(keep: Callable[[], None]) -> type[logging.config.DictConfigurator]:
+def _keeping(keep: _Keeper) -> type[logging.config.DictConfigurator]:
     """Return the class that ``dictConfig`` uses: it configures, and then our lines are wired again."""
 
     class KeepingConfigurator(logging.config.DictConfigurator):
         def configure(self) -> None:
             super().configure()
             keep()
+            keep.enable()
 
     return KeepingConfigurator
 
@@ -182,7 +195,19 @@ def _writes_to_a_console(handler: logging.Handler) -> bool:
 def event_and_fields(
     record: logging.LogRecord, shown: frozenset[str], hidden: frozenset[str]
 ) -> tuple[str, Mapping[str, Any]]:
-    """Return what a record says, and the fields it carries: the caller's but ``hidden``, and those of ``shown``."""
+    """Return what a record says, and the fields it carries: the caller's but ``hidden``, and those of ``shown``.
+
+    Never raises, whatever the message does.
+    """
+    try:
+        return _event_and_fields(record, shown, hidden)
+    except Exception as error:
+        return "(not readable)", {"log_error": type(error).__name__}
+
+
+def _event_and_fields(
+    record: logging.LogRecord, shown: frozenset[str], hidden: frozenset[str]
+) -> tuple[str, Mapping[str, Any]]:
     if record.name in _ACCESS_LOGGERS and (access := _access_fields(record)):
         return "access", access
     attributes = vars(record)
@@ -192,9 +217,9 @@ def event_and_fields(
     if record.stack_info:
         fields["stack"] = record.stack_info[-_STACK_LENGTH:]
     if isinstance(record.msg, Mapping) and not record.args:
-        message = {str(key): value for key, value in record.msg.items()}
-        return str(message.pop("event", message.pop("message", ""))), {**message, **fields}
-    return (filled(record.msg, record.args) if record.args else str(record.msg)).rstrip("\n"), fields
+        message = {text_of(key): value for key, value in record.msg.items()}
+        return text_of(message.pop("event", message.pop("message", ""))), {**message, **fields}
+    return (filled(record.msg, record.args) if record.args else text_of(record.msg)).rstrip("\n"), fields
 
 
 def _access_fields(record: logging.LogRecord) -> Mapping[str, Any]:

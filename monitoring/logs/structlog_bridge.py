@@ -13,6 +13,7 @@ from typing import Any, cast
 import structlog
 from structlog.typing import FilteringBoundLogger, Processor
 
+from ..utils.plain import safe_str
 from .levels import LEVELS
 from .lines import LogLines
 
@@ -26,15 +27,16 @@ _bound_by_structlog: Mapping[str, Any] = getattr(structlog.contextvars, "_CONTEX
 
 def get_logger(name: str) -> FilteringBoundLogger:
     """Return a logger, bound already: a lazy proxy would bind anew at each call."""
-    return cast(FilteringBoundLogger, LineLogger(_Named(name), [], {}))
+    return cast(FilteringBoundLogger, LineLogger(_Named(name), _chain, {}))
 
 
 def configure(lines: LogLines, processors: Sequence[Processor] = ()) -> None:
     """Have structlog write these lines; ``processors`` see each event before it becomes one."""
     global _current, _gates, _processors
     _current, _gates, _processors = lines, lines.levels.gates, tuple(processors)
+    _chain[:] = [_write_event]
     structlog.configure(
-        processors=[_write_event], wrapper_class=LineLogger, logger_factory=_Named, cache_logger_on_first_use=True
+        processors=_chain, wrapper_class=LineLogger, logger_factory=_Named, cache_logger_on_first_use=True
     )
 
 
@@ -142,6 +144,9 @@ class LineLogger(structlog.BoundLoggerBase):
             return _write_by_default(self._logger.name, self._context, level, event, args, fields)
         if args:
             event = filled(event, args)
+        if _chain[0] is not _write_event:  # structlog.testing.capture_logs has put something in its place
+            self._proxy_to_logger(level, str(event), **fields)
+            return
         if self._context:
             fields = {**self._context, **fields}
         if _processors:
@@ -167,7 +172,15 @@ def filled(event: object, args: tuple[Any, ...] | Mapping[str, Any]) -> str:
             args = args[0]
         return str(event) % args
     except Exception as error:
-        return f"{event} (arguments do not fit: {type(error).__name__})"
+        return f"{text_of(event)} (arguments do not fit: {type(error).__name__})"
+
+
+def text_of(value: object) -> str:
+    """Return ``str(value)``, or a stand-in when it raises."""
+    try:
+        return str(value)
+    except Exception:
+        return safe_str(value)
 
 
 def _gate_of(name: str) -> int:
@@ -194,8 +207,12 @@ def _processed(
 def _write_event(logger: Any, method: str, event_dict: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """Write one event of a bound logger that is not ours."""
     fields = dict(event_dict)
-    LineLogger(logger, [], {})._write(method, fields.pop("event", ""), (), fields)
+    LineLogger(logger, _chain, {})._write(method, fields.pop("event", ""), (), fields)
     raise structlog.DropEvent
+
+
+_chain: list[Processor] = [_write_event]
+"""What structlog is configured with. Its helpers for tests change this very list for a while."""
 
 
 def _write_by_default(

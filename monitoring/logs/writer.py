@@ -15,6 +15,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import os
+import select
 import sys
 import threading
 import weakref
@@ -42,6 +43,9 @@ _HAND_OVER_SECONDS: Final = 0.001
 """Longest pause of a hand-over. A block in the page cache takes a tenth of it; a stalled disk costs no more."""
 
 _TICK_SECONDS: Final = 0.9
+
+_STALLED_SECONDS: Final = 5
+"""Longest wait for the reader of a stream that is non-blocking."""
 
 _TEND_SECONDS: Final = 0.01
 """Pause between two slices of a file's own work, so that it takes a third of a processor."""
@@ -293,7 +297,7 @@ class LogWriter:
             if self._fd is None:
                 self._fd = _open(self.destination)
             while block:
-                block = block[os.write(self._fd, block) :]
+                block = block[_write_some(self._fd, block) :]
         except OSError as error:
             self._on_dropped("write_failed", bytes(block).count(b"\n"))
             self._complain(error)
@@ -324,6 +328,19 @@ def _open(destination: str) -> int:
     if folder:
         os.makedirs(folder, exist_ok=True)
     return os.open(destination, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
+
+
+def _write_some(fd: int, block: bytes | memoryview) -> int:
+    """Write what goes, and return how much. Who shares a stream may have made it non-blocking: then it is waited for,
+    as a blocking one is, but not for ever.
+    """
+    try:
+        return os.write(fd, block)
+    except BlockingIOError:
+        poll = select.poll()
+        poll.register(fd, select.POLLOUT)
+        poll.poll(_STALLED_SECONDS * 1000)
+        return os.write(fd, block)
 
 
 def _release(lock: threading.Lock) -> None:

@@ -99,7 +99,20 @@ def test_without_a_running_worker_it_says_so(run: Run, tmp_path: Path, monkeypat
     assert "No running process was found" in run("logs", "level", "debug").out
 
 
-@pytest.mark.parametrize("minutes", ["0", "-1", "nan"])
+def test_a_change_that_cannot_be_written_is_one_sentence(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And not told as done."""
+    monkeypatch.setenv("MONITORING_CELLS_FOLDER", str(tmp_path))
+    (tmp_path / "levels.json").mkdir()
+    ran = run("logs", "level", "debug")
+    assert (ran.status, ran.out) == (2, "")
+    assert ran.err == (
+        f"monitoring logs level: The workers' folder {tmp_path} cannot be written; run this as their user.\n"
+    )
+
+
+@pytest.mark.parametrize("minutes", ["0", "-1", "nan", "inf"])
 def test_a_time_that_is_none_is_one_sentence(run: Run, minutes: str) -> None:
     """With what is accepted."""
     ran = run("logs", "level", "debug", f"--minutes={minutes}")

@@ -15,6 +15,7 @@ from pythonjsonlogger.json import JsonFormatter
 
 import monitoring
 from monitoring.logs.formatter import JSONFormatter, settings_of_json_logger
+from monitoring.logs.rendering import Renderer
 
 SECTIONS: list[dict[str, Any]] = [
     {},
@@ -111,3 +112,15 @@ def test_a_dict_config_may_name_the_formatter(stream: io.StringIO) -> None:
     )
     assert line["token"] == "[scrubbed: token]"
     assert line["exception"][0]["message"] == "password=[scrubbed: password]"
+
+
+def test_each_line_has_the_stack_wherever_the_record_went_before(stream: io.StringIO) -> None:
+    """A file and a console may both use the formatter, and the pack's own lines may have come first."""
+    try:
+        raise ValueError("x")
+    except ValueError as error:
+        Renderer("app").render("error", "app", "failed", {}, error)
+        logging.getLogger("formatted").exception("failed")
+        logging.getLogger("formatted").exception("failed")
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert ["frames" in line["exception"][0] for line in lines] == [True, True]

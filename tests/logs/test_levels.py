@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -100,6 +101,58 @@ def test_an_unknown_level_is_one_sentence() -> None:
     """With what is accepted."""
     with pytest.raises(LevelError, match=r"level must be one of debug, info, .* or None, got 'loud'\."):
         levels().set("loud")
+
+
+@pytest.mark.parametrize("seconds", [0, -1.0, float("nan"), float("inf")])
+def test_a_time_that_is_none_is_one_sentence(tmp_path: Path, seconds: float) -> None:
+    """And changes nothing: calls of loggers ask for levels, and must not fail for it."""
+    found = levels(tmp_path)
+    with pytest.raises(LevelError, match=r"^seconds must be a positive number such as 900, got .*\.$"):
+        found.set("debug", seconds=seconds)
+    assert found.of("app") == 20
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_time_without_an_end_in_the_file_fails_no_logger(tmp_path: Path) -> None:
+    """Somebody may have written it."""
+    (tmp_path / "levels.json").write_text('{"app": ["debug", Infinity]}')
+    found = levels(tmp_path)
+    assert found.look()
+    assert (found.of("app"), found.gate("app")) == (10, 10)
+
+
+class _ChangedMeanwhile(dict[str, str]):
+    """Configured levels during whose first look another thread changes the level."""
+
+    def __init__(self, levels: Levels) -> None:
+        super().__init__(levels.configured)
+        self._changes = [lambda: levels.set("debug", "app")]
+
+    def __contains__(self, name: object) -> bool:
+        if self._changes:
+            self._changes.pop()()
+        return super().__contains__(name)
+
+
+@pytest.mark.parametrize("ask", [Levels.of, Levels.gate])
+def test_a_change_while_a_level_is_looked_up_is_not_missed(ask: Callable[[Levels, str], int]) -> None:
+    """What is remembered from before the change is not asked again."""
+    found = levels()
+    found.configured = _ChangedMeanwhile(found)
+    ask(found, "app")
+    assert (ask(found, "app"), found.gates.get("app", 10)) == (10, 10)
+
+
+def test_two_changes_at_the_same_moment_are_both_seen(tmp_path: Path) -> None:
+    """As the clocks of file systems have it, whose ticks are some milliseconds."""
+    here, there = levels(tmp_path), levels(tmp_path)
+    here.set("debug", "app")
+    moment = os.stat(tmp_path / "levels.json").st_mtime_ns
+    assert there.look()
+    here.set("error", "app")
+    os.utime(tmp_path / "levels.json", ns=(moment, moment))
+    assert there.look()
+    assert there.of("app") == 40
 
 
 def test_gates_open_at_the_lowest_level_when_lines_are_held() -> None:

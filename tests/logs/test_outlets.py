@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 import monitoring
-from monitoring import Config, get_logger
+from monitoring import Config, LogFile, get_logger
 from monitoring.config import ConfigError
 from monitoring.logs.outlets import Filtered, Handler
+from monitoring.testing import use
 
 from .outlets import Kept
 
@@ -121,8 +122,62 @@ def test_an_outlet_that_raises_holds_up_neither_the_app_nor_the_others(
     assert "monitoring cannot flush Broken" in capsys.readouterr().err
 
 
+def test_the_line_that_tells_of_drops_is_not_told_of_when_it_is_dropped(tmp_path: Path) -> None:
+    """A receiver that takes no line does not make an idle service write one a second."""
+    configured(tmp_path, Broken())
+    lines = monitoring.current().log_lines
+    for _ in range(3):
+        get_logger("app").info("one")
+    for _ in range(5):
+        lines.tick()
+    monitoring.current().flush()
+    told = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
+    assert [line["lines"] for line in told if "lines" in line] == [{"Broken raised LookupError": 3}]
+    for _ in range(3):
+        get_logger("app").info("one")
+    lines.tick()
+    monitoring.current().flush()
+    last = json.loads((tmp_path / "log").read_text().splitlines()[-1])
+    assert last["lines"] == {"Broken raised LookupError": 4}
+
+
+class Telling(Kept):
+    """A handler that takes no line once it is closed, and while it closes somebody logs."""
+
+    def close(self, seconds: float = 5.0) -> None:
+        """Log, as another thread may do at that moment."""
+        get_logger("app").info("meanwhile")
+
+
+def test_a_line_that_comes_while_a_former_configuration_closes_goes_to_the_new_one(tmp_path: Path) -> None:
+    """Its handlers may take none any more."""
+    former, new = Telling(), Kept()
+    configured(tmp_path, former)
+    configured(tmp_path, new)
+    assert [line["event"] for line in new.lines] == ["meanwhile"]
+    assert former.lines == []
+
+
+def test_handlers_outlive_a_test_of_the_app(tmp_path: Path) -> None:
+    """``monitoring.testing.use`` puts another in the place of the app's own, and closes only that."""
+    kept = Kept()
+    configured(tmp_path, kept)
+    with use(log_destination=str(tmp_path / "other")):
+        get_logger("app").info("inside")
+    get_logger("app").info("after")
+    assert [line["event"] for line in kept.lines] == ["inside", "after"]
+    assert "close" not in kept.calls
+
+
 @pytest.mark.parametrize("handlers", [("syslog",), "syslog", (object(),)])
 def test_what_is_no_handler_is_refused_in_one_sentence(handlers: Any) -> None:
     """At configure, not at the first line."""
     with pytest.raises(ConfigError, match=r"^log_handlers must be a list of handlers such as .*, got .*\.$"):
         Config(log_handlers=handlers)
+
+
+@pytest.mark.parametrize("handler", [Kept("loud"), LogFile], ids=["level", "class"])
+def test_a_handler_that_cannot_be_used_is_refused_in_one_sentence(handler: Any) -> None:
+    """Its level is none, or it is the class and not one of its handlers."""
+    with pytest.raises(ConfigError, match=r"^log_handlers must be a list of handlers .*, got .*\.$"):
+        monitoring.configure(log_handlers=[handler], store=None)

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from monitoring.context import bind
 from monitoring.logs.rendering import Renderer
-from monitoring.utils.redaction import DEFAULT
+from monitoring.utils.redaction import DEFAULT, Scrubber
 
 RENDERER = Renderer("tests", DEFAULT)
 
@@ -171,6 +171,25 @@ def test_a_hostile_value_is_shown_or_stood_in_for(name: str) -> None:
     assert rendered(event=value)["level"] == "info"
     with bind(value=value):
         assert rendered()["event"] == "kept"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"tree": [["x" * 4096] * 50] * 50, "small": 1},
+        {"small": 1, **{f"text {number}": "\x00" * 4096 for number in range(45)}},
+        {"small": 1, **{f"list {number}": ["\x00" * 1000] * 10 for number in range(45)}},
+    ],
+    ids=["one field", "many texts", "many lists"],
+)
+@pytest.mark.parametrize("scrubber", [None, DEFAULT], ids=["as it is", "scrubbed"])
+def test_no_line_is_over_256_kib(fields: dict[str, Any], scrubber: Scrubber | None) -> None:
+    """Whatever it is that is long: the rest of the line stays."""
+    encoded = Renderer("tests", scrubber).render("info", "app", "long", fields)
+    assert len(encoded) <= 256 * 1024
+    line = json.loads(encoded)
+    assert (line["event"], line["service"], line["small"]) == ("long", "tests", 1)
+    assert line["log_error"].startswith("cut: the line had ")
 
 
 def test_lines_are_bounded() -> None:

@@ -41,6 +41,17 @@ def test_at_the_end_all_windows_are_told() -> None:
     assert list(repeats.ended(all=True)) == [(SAID, 1)]
 
 
+def test_what_two_threads_sum_up_at_once_is_told_once() -> None:
+    """The writer's thread does, and whoever flushes."""
+    repeats = Repeats(1, FakeClock())
+    others = [SAID._replace(event=str(number)) for number in range(3)]
+    for said in [*others, *others]:
+        repeats.admits(said)
+    one, other = repeats.ended(all=True), repeats.ended(all=True)
+    told = [next(one), next(other), *one, *other]
+    assert told == [(said, 1) for said in others]
+
+
 def test_memory_is_bounded_and_what_is_not_remembered_is_admitted() -> None:
     """An app that writes its ids into events loses none of them."""
     repeats = Repeats(1, FakeClock())

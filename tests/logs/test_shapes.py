@@ -75,6 +75,19 @@ def test_keys_have_other_names_and_fields_are_added_in_the_main_destination_alon
     assert "region" not in kept.lines[0]
 
 
+def test_a_field_that_has_a_new_name_already_takes_nothings_place(tmp_path: Path) -> None:
+    """It comes out as field_<name>, as fields with the pack's own names do; two keys may change places."""
+    monitoring.configure(
+        service="proposals",
+        log_destination=str(tmp_path / "log"),
+        log_rename={"event": "message", "logger": "service", "service": "logger"},
+    )
+    monitoring.get_logger("app").info("saved", message="hello")
+    line = json.loads((tmp_path / "log").read_text())
+    assert (line["message"], line["field_message"]) == ("saved", "hello")
+    assert (line["logger"], line["service"]) == ("proposals", "app")
+
+
 @pytest.mark.parametrize("destination", ["stdout", "stderr"])
 def test_a_stream_that_is_closed_or_missing_is_no_terminal(destination: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """pythonw and daemons have none."""

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 import monitoring
+from monitoring.logs import stdlib
 from monitoring.logs.stdlib import StdlibBridge
 
 Read = Callable[[], list[dict[str, Any]]]
@@ -52,6 +53,34 @@ def test_a_later_dict_config_keeps_the_lines(configured: Configured, capsys: pyt
     assert capsys.readouterr().err == ""
 
 
+def test_a_later_dict_config_disables_no_logger_that_is_there_because_of_us(configured: Configured) -> None:
+    """By default it disables those it finds and does not name; the servers' and those of log_levels were made early."""
+    read = configured(log_levels={"app.part": "debug"})
+    names = ["app.part", "uvicorn.error", "celery", "httpx", "monitoring", "py.warnings"]
+    loggers = [logging.getLogger(name) for name in names]
+    others = {one for one in logging.Logger.manager.loggerDict.values() if isinstance(one, logging.Logger)}
+    disabled = {one for one in others if one.disabled}
+    try:
+        logging.config.dictConfig({"version": 1})
+        for logger in loggers:
+            logger.warning("heard")
+    finally:
+        for one in others - disabled:
+            one.disabled = False
+    assert [line["logger"] for line in read()] == names
+
+
+def test_levels_are_given_back_at_shutdown(configured: Configured) -> None:
+    """The root logger's, too."""
+    before = logging.getLogger().level
+    logging.getLogger("app.part").setLevel(logging.CRITICAL)
+    configured(log_level="error", log_levels={"app.part": "debug"})
+    assert [logging.getLogger(name).level for name in ("", "app.part")] == [40, 10]
+    monitoring.configure(log_level="critical", log_destination="stderr")
+    monitoring.shutdown()
+    assert [logging.getLogger(name).level for name in ("", "app.part")] == [before, 50]
+
+
 def test_a_later_basic_config_keeps_the_lines_from_the_next_second_on(configured: Configured) -> None:
     """It tells nobody, so the writer's thread looks."""
     read = configured()
@@ -73,6 +102,23 @@ def test_handlers_of_the_app_that_write_elsewhere_are_left_alone(configured: Con
     finally:
         logging.getLogger().removeHandler(own)
         own.close()
+
+
+def test_a_bridge_that_is_taken_away_while_a_thread_looks_does_not_come_back(
+    configured: Configured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its lines would come out beside those of the next configuration."""
+    configured()
+    root = logging.getLogger()
+    assert any(isinstance(handler, StdlibBridge) for handler in root.handlers)
+
+    def restore_and_say_no(handler: logging.Handler) -> bool:
+        stdlib.restore()
+        return False
+
+    monkeypatch.setattr(stdlib, "_writes_to_a_console", restore_and_say_no)
+    monitoring.current().log_lines.tick()
+    assert not any(isinstance(handler, StdlibBridge) for handler in root.handlers)
 
 
 def test_a_server_that_sets_its_handlers_later_comes_out_once(configured: Configured) -> None:

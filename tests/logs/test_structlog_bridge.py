@@ -154,3 +154,20 @@ def test_before_configure_a_logger_does_what_structlog_does(capsys: pytest.Captu
     assert "printed" in printed
     assert "a" in printed
     assert "b" in printed
+
+
+def test_structlogs_helper_for_tests_captures_the_events(read: Read) -> None:
+    """Of loggers made before and after, with their bound fields; afterwards lines are written again."""
+    log = get_logger("app").bind(step=1)
+    with structlog.testing.capture_logs() as captured:
+        log.info("saved %d", 3, items=3)
+        get_logger("other").warning("careful")
+        structlog.get_logger("third").info("as well")
+    assert captured == [
+        {"step": 1, "items": 3, "event": "saved 3", "log_level": "info"},
+        {"event": "careful", "log_level": "warning"},
+        {"event": "as well", "log_level": "info"},
+    ]
+    assert read() == []
+    log.info("written")
+    assert [line["event"] for line in read()] == ["written"]

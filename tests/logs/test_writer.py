@@ -135,6 +135,26 @@ def test_lines_that_wait_are_written_when_the_process_ends(tmp_path: Path) -> No
     assert _lines(tmp_path / "log") == [b"last words"]
 
 
+def test_a_slow_reader_of_a_stream_that_is_non_blocking_gets_every_line() -> None:
+    """Another process that shares the stream may have made it so; a full pipe is no failure then, either."""
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    dropped: list[int] = []
+    writer = LogWriter("stdout", on_dropped=lambda reason, lines: dropped.append(lines))
+    writer._fd = writing
+    received: list[bytes] = []
+    reader = threading.Thread(target=lambda: received.extend(iter(lambda: os.read(reading, 4096), b"")))
+    lines = [b"%d %s\n" % (number, b"x" * 100) for number in range(5_000)]
+    waiting = b"".join(lines)
+    assert len(waiting) > 4 * 65536  # more than a pipe holds
+    reader.start()
+    writer.write(waiting)
+    os.close(writing)
+    reader.join()
+    os.close(reading)
+    assert (b"".join(received), dropped) == (waiting, [])
+
+
 def test_a_reader_that_has_stopped_holds_up_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lines are written by the thread alone, nobody waits for it, and what finds no room is counted to a line."""
     reading, writing = os.pipe()
