@@ -53,22 +53,16 @@ class AtSigterm:
         if isinstance(handler, _Link):
             handler.stay_in_front()
             return True
-        if handler is signal.SIG_DFL:
-            try:
-                signal.signal(signal.SIGTERM, _Link(self, handler, None))
-            except ValueError:  # a sub-interpreter, as of mod_wsgi, has no signals
-                return False
-            return True
-        return in_front and callable(handler) and self._stand_in_front_of(handler)
-
-    def _stand_in_front_of(self, handler: Callable[..., object]) -> bool:
-        wakeups = None
-        if _is_of_loop(handler):
-            try:
-                wakeups = _Wakeups(asyncio.get_running_loop())
-            except RuntimeError:  # the loop will be asked for at a better time
-                return False
-        signal.signal(signal.SIGTERM, _Link(self, handler, wakeups))
+        if handler is not signal.SIG_DFL and not (in_front and callable(handler)):
+            return False
+        try:
+            wakeups = _Wakeups(asyncio.get_running_loop()) if _is_of_loop(handler) else None
+            signal.signal(signal.SIGTERM, _Link(self, handler, wakeups))
+        except (
+            RuntimeError,
+            ValueError,
+        ):  # no loop runs yet; a sub-interpreter, as mod_wsgi's, has no signals
+            return False
         return True
 
     def remove(self) -> None:

@@ -13,6 +13,8 @@ import pytest
 
 from monitoring.termination import AtSigterm
 
+ROOT = Path(__file__).parents[1]
+
 PROGRAM = """
 import os, signal, sys, time
 import monitoring
@@ -29,7 +31,7 @@ time.sleep(20)
 def run(path: Path, before: str = "", after: str = "") -> tuple[int, list[str]]:
     """Run a program that queues a line and is told to end; return its status and the events it wrote."""
     program = PROGRAM.format(path=str(path), before=before, after=after)
-    done = subprocess.run([sys.executable, "-c", program], check=False, timeout=30, cwd=Path(__file__).parents[1])
+    done = subprocess.run([sys.executable, "-c", program], check=False, timeout=30, cwd=ROOT)
     return done.returncode, [json.loads(line)["event"] for line in path.read_text().splitlines()]
 
 
@@ -86,7 +88,9 @@ monitoring.configure(log_destination={path!r}, store=None, drain_seconds=3600.0)
 os.kill(os.getpid(), signal.SIGTERM)
 time.sleep(20)
 """
-    done = subprocess.run([sys.executable, "-c", program.format(own=own, path=str(tmp_path / "log"))], timeout=30)
+    done = subprocess.run(
+        [sys.executable, "-c", program.format(own=own, path=str(tmp_path / "log"))], timeout=30, cwd=ROOT
+    )
     assert done.returncode == (7 if own else -signal.SIGTERM)
 
 
@@ -101,7 +105,7 @@ monitor = monitoring.configure(log_destination={path!r}, store=None, drain_secon
 def serve(path: Path, seconds: float, body: str) -> tuple[int, list[str]]:
     """Run a program that stands for a server; return its status and what it printed."""
     program = SERVER.format(path=str(path), seconds=seconds, body=body)
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, cwd=ROOT)
     assert done.stderr == ""
     return done.returncode, done.stdout.split("\n")[:-1]
 
@@ -135,27 +139,23 @@ LOOP = """
 async def main():
     loop, ended = asyncio.get_running_loop(), asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, ended.set)
-    monitor.lifecycle.serve()
-    {later}
+    {steps}
     os.kill(os.getpid(), signal.SIGTERM)
     await asyncio.sleep(0)
     os.kill(os.getpid(), signal.SIGUSR1)
-    {then}
     await ended.wait()
     print("ended", monitor.lifecycle.readiness()[1])
 
 asyncio.run(main())
 """
-OTHER = "loop.add_signal_handler(signal.SIGUSR1, lambda: print('other', ended.is_set()))"
+SERVE = "monitor.lifecycle.serve(); "
+ADD_ANOTHER = "loop.add_signal_handler(signal.SIGUSR1, lambda: print('other', ended.is_set())); "
 
 
-@pytest.mark.parametrize("when", ["before", "after"])
-def test_an_event_loop_that_handles_signals_itself_gets_it_after_the_drain(tmp_path: Path, when: str) -> None:
-    """Other signals reach it meanwhile; when it adds one later, the next request puts the pack in front again."""
-    body = LOOP.format(later=OTHER + "; monitor.lifecycle.serve()", then="")
-    if when == "before":
-        body = body.replace("monitor.lifecycle.serve()\n    loop", "loop")
-    assert serve(tmp_path / "log", 0.2, body) == (0, ["other False", "ended draining"])
+@pytest.mark.parametrize("steps", [ADD_ANOTHER + SERVE, SERVE + ADD_ANOTHER + SERVE], ids=["before", "after"])
+def test_an_event_loop_that_handles_signals_itself_gets_it_after_the_drain(tmp_path: Path, steps: str) -> None:
+    """Other signals reach it meanwhile; when it adds one later, the next probe puts the pack in front again."""
+    assert serve(tmp_path / "log", 0.2, LOOP.format(steps=steps)) == (0, ["other False", "ended draining"])
 
 
 def test_the_signal_is_given_back_at_shutdown() -> None:
