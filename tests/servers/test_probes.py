@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.prober import Prober
+from tests.support.prober import Answer, Prober
 from tests.support.processes import poll
 from tests.support.service import (
     TOKEN,
@@ -135,6 +135,23 @@ def test_a_stuck_event_loop_is_told_with_its_stack_once(tmp_path: Path) -> None:
     assert "time.sleep(" in stuck[0]["stack"]
     assert on["seconds"] >= stuck[0]["seconds"] >= 1
     assert [answer.status for answer in live.answers].count(0) >= 3
+
+
+@pytest.mark.parametrize(
+    ("statuses", "turned_at"),
+    [
+        ((200, 503, 503, 200, 503, 503), None),
+        ((200, 503, 0, 404), 3.0),
+        ((503, 503, 503, 503, 302), None),
+        ((503, 503, 503, 200, 503), None),
+    ],
+    ids=["never three in a row", "refused and 404 count", "one success turns back", "and it takes three again"],
+)
+def test_the_prober_goes_by_the_rules_of_kubernetes(statuses: tuple[int, ...], turned_at: float | None) -> None:
+    """200 to 399 passes; three failures turn it over, one success back."""
+    prober = Prober(0, "/")
+    prober.answers += [Answer(float(at), status) for at, status in enumerate(statuses)]
+    assert prober.turned_at() == turned_at
 
 
 class _InBackground(threading.Thread):
