@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -68,6 +69,11 @@ class RecentTraffic:
             "llm": self._fold_llm,
         }
 
+    def forget(self) -> None:
+        """Begin anew, as in a forked child: the calls and a lock that is held are its parent's."""
+        self._rings = {}
+        self._lock = threading.Lock()
+
     def of(self, kind: DependencyKind, name: str, window_seconds: int) -> Recent:
         """Return the calls to one dependency in the last seconds, this one among them."""
         with self._lock:
@@ -125,3 +131,6 @@ def has_failed(call: Call) -> bool:
 
 RECENT: Final = RecentTraffic()
 """That of this process. The assembly hands it the calls; ``monitoring.health.checks.traffic`` reads it."""
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=RECENT.forget)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from typing import Any
 
 import pytest
 
 from monitoring.calls import CacheCall, Call, DatabaseCall, HTTPCall, LLMCall
-from monitoring.health.traffic import _NAMES, DependencyKind, Recent, RecentTraffic, has_failed
+from monitoring.health.traffic import _NAMES, RECENT, DependencyKind, Recent, RecentTraffic, has_failed
 from monitoring.testing import FakeClock
 
 
@@ -109,3 +110,25 @@ def test_a_call_that_was_cancelled_is_no_failure() -> None:
     """Nor is a stream that was closed early."""
     assert not has_failed(LLMCall(0.0, asyncio.CancelledError()))
     assert not has_failed(LLMCall(0.0, outcome="closed_early"))
+
+
+def test_a_forked_child_begins_anew() -> None:
+    """Also when its parent was counting just then."""
+    traffic = RecentTraffic(FakeClock())
+    traffic.folds()["http"](http_call())
+    with traffic._lock:
+        traffic.forget()
+        assert traffic.of("http", "api", 60) == Recent()
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_the_traffic_of_a_process_is_not_that_of_its_child() -> None:
+    """That of this process is forgotten by itself."""
+    name = "forked.example.org"
+    RECENT.folds()["http"](http_call(name))
+    child = os.fork()
+    if child == 0:
+        os._exit(RECENT.of("http", name, 300).calls)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert RECENT.of("http", name, 300).calls == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -13,8 +14,8 @@ def database(engine: Any) -> Callable[[], Answer]:
     """Check a database by ``SELECT 1`` on a connection of the pool of an SQLAlchemy ``Engine`` or ``AsyncEngine``.
 
     The connection goes back to the pool, whatever happens. One that does not answer for three seconds is shut down, as
-    far as its driver tells the socket; the pool then makes another. While the pool connects or pings by itself, the
-    driver's own time-outs hold: set ``connect_timeout``.
+    far as its driver tells the socket; the pool then makes another. While the pool itself connects, or pings because of
+    ``pool_pre_ping``, only the driver's own time-outs hold: one thread may wait until the server goes on.
     """
     if hasattr(engine, "sync_engine"):
         return telling(_AsyncLook(engine))
@@ -35,19 +36,19 @@ class _AsyncLook:
 
     def __init__(self, engine: Any) -> None:
         self._engine = engine
-        self._looks = False
+        self._looking_process = 0
 
     def __call__(self) -> Answer:
         return self._look()
 
     async def _look(self) -> None:
-        if self._looks:
+        if self._looking_process == os.getpid():  # and not the one that this one was forked of
             raise TimeoutError("an earlier SELECT 1 still waits for its answer")
-        self._looks = True
+        self._looking_process = os.getpid()
         try:
             await self._select_one()
         finally:
-            self._looks = False
+            self._looking_process = 0
 
     async def _select_one(self) -> None:
         from sqlalchemy import literal_column, select

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -47,11 +48,12 @@ class _Lag:
         self._warn = warn
         self._fail = fail
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._process = 0
         self._probe: _Probe | None = None
 
     def __call__(self) -> Answer:
         loop = self._loop
-        if loop is None or not loop.is_running():
+        if loop is None or not loop.is_running() or self._process != os.getpid():
             self._loop = self._probe = None
             return self._find_loop(threading.get_ident())
         probe = self._probe = self._probe or _ask(loop)
@@ -63,7 +65,7 @@ class _Lag:
         """Remember the loop that this runs in, unless it is one that the asking thread made for it."""
         if threading.get_ident() == asked_in:
             return Reading("pass", NO_LOOP)
-        self._loop = asyncio.get_running_loop()
+        self._loop, self._process = asyncio.get_running_loop(), os.getpid()
         asked_at = time.monotonic()
         await asyncio.sleep(0)
         return self._reading(time.monotonic() - asked_at)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 import time
 from collections.abc import Callable
 
@@ -63,20 +62,18 @@ def _memory_share() -> float:
 
 
 class _CpuShare:
-    """The share in use since it was last asked, at the first time since it was made. Thread-safe."""
+    """The share in use since it was last asked, at the first time since it was made. For one thread at a time."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
         self._used, self._available = _cpu_seconds()
         self._share = 0.0
 
     def since_last(self) -> float:
-        with self._lock:
-            used, available = _cpu_seconds()
-            if available > self._available and used >= self._used:
-                self._share = min(1.0, (used - self._used) / (available - self._available))
-            self._used, self._available = used, available
-            return self._share
+        used, available = _cpu_seconds()
+        if available > self._available and used >= self._used:
+            self._share = min(1.0, (used - self._used) / (available - self._available))
+        self._used, self._available = used, available
+        return self._share
 
 
 def _cpu_seconds() -> tuple[float, float]:

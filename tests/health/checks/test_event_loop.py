@@ -83,3 +83,12 @@ def test_a_loop_that_has_ended_is_looked_for_again(loop: asyncio.AbstractEventLo
     loop.call_soon_threadsafe(loop.stop)
     poll(lambda: not loop.is_running(), "the loop to end")
     assert outcome(check).output == event_loop.NO_LOOP
+
+
+def test_a_loop_of_the_parent_is_not_the_childs(
+    loop: asyncio.AbstractEventLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A forked child has a copy that seems to run."""
+    check = found_in(loop)
+    monkeypatch.setattr(event_loop.os, "getpid", lambda: -1)
+    assert outcome(check).output == event_loop.NO_LOOP
