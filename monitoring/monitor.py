@@ -21,6 +21,7 @@ from .context import bind, outbound_headers, request_id, set_user
 from .error_tracker import Errors, ErrorSettings, ErrorTracker, Level, capture_exception, capture_message
 from .families import STORE_FAILURES
 from .health.lifecycle import Lifecycle
+from .health.traffic import RECENT
 from .health_check import HealthChecks
 from .kept_requests import KeptRequests
 from .logging_config import configure_logging, get_logger, make_lines, restore_logging
@@ -94,6 +95,7 @@ class Monitoring:
             self.error_tracker,  # first: it names the group that the line of a request shows
             self.metrics,
             CallMetrics(self.metrics),
+            RECENT,
             self.analytics,
             RequestLog(self.log_lines),
             AgentLog(self.log_lines),
