@@ -66,6 +66,7 @@ __all__ = [
     "counter",
     "current",
     "dashboard_app",
+    "drain",
     "feature",
     "gauge",
     "get_logger",
@@ -245,6 +246,14 @@ def check(
 ) -> Callable[[F], F]:
     """Register the decorated function, sync or async, as a health check: it passes when it returns."""
     return current().check(name, critical=critical, timeout_seconds=timeout_seconds, interval_seconds=interval_seconds)
+
+
+def drain(*, all_workers: bool = False) -> None:
+    """Stop being ready, so that no new requests are sent here, while those that come are served as before.
+
+    ``all_workers`` of this host follow within two seconds, but not those that start later. Draining does not end.
+    """
+    current().drain(all_workers=all_workers)
 
 
 def outbound_headers() -> dict[str, str]:

@@ -113,6 +113,14 @@ class Config:
 
     health_path: str | None = "/health"
     """Prefix of the health routes; None switches them off."""
+    drain_seconds: float = 0.0
+    """Seconds after SIGTERM in which probes see that the app is not ready while it serves on; then the server gets the
+    signal. 5 to 10 behind Kubernetes or a load balancer; well below gunicorn's ``graceful_timeout``.
+    """
+    stuck_seconds: float | None = 30.0
+    """Seconds without an answer from the event loop after which the process is not live, and the loop's stack is
+    logged; None for never.
+    """
     metrics_path: str | None = "/metrics"
     """Path of the Prometheus exposition; None switches it off."""
     dashboard_path: str | None = "/monitoring"
@@ -330,6 +338,8 @@ _RULES: Final[tuple[tuple[str, Callable[[Any], bool], str], ...]] = (
     ("log_queue_bytes", lambda value: isinstance(value, int) and value >= 65536, "at least 65536 bytes"),
     ("log_flush_seconds", lambda value: 0 < value <= 60, "between 0 and 60 seconds, for example 0.5"),
     ("health_path", _is_prefix, "a path such as '/health', or None to switch it off"),
+    ("drain_seconds", lambda value: 0 <= value <= 3600, "between 0 and 3600 seconds, for example 5"),
+    ("stuck_seconds", lambda value: value is None or value >= 1, "at least 1 second, for example 30, or None"),
     ("metrics_path", _is_prefix, "a path such as '/metrics', or None to switch it off"),
     (
         "token",

@@ -1,73 +1,51 @@
-"""Health: the registered checks and what they found."""
+"""Health: the registered checks, and how each stands.
+
+Checks run in the background, once for all workers of a host; whoever asks reads what was found. See
+``monitoring.health`` for the parts, and ``monitoring.health.checks`` for ready-made checks.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
-import inspect
 import os
 import time
-from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
-from typing import Final, Literal
+import weakref
+from collections.abc import Callable
+from pathlib import Path
 
-from asgiref.sync import async_to_sync
+from .health.results import CheckResult, HealthReport, Reading, Status, worst
+from .health.runner import NOT_YET, Check, CheckFunction, CheckRunner, standing
+from .health.sharing import SharedResults
 
-from .context import carry_context, muted
-from .daemon_pool import DaemonPool
-from .utils.plain import clip
-
-Status = Literal["pass", "warn", "fail"]
-CheckFunction = Callable[[], object | Awaitable[object]]
-
-_POOL_THREADS: Final = 4
-
-
-@dataclass(frozen=True, slots=True)
-class CheckResult:
-    """What one check found, and when. ``output`` says why it did not pass."""
-
-    name: str
-    status: Status
-    critical: bool
-    duration_seconds: float
-    checked_at: float
-    """Unix seconds."""
-    output: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class HealthReport:
-    """All checks together: ``fail`` when a critical one fails, ``warn`` when another does."""
-
-    status: Status
-    service: str
-    uptime_seconds: float
-    checks: tuple[CheckResult, ...]
-
-
-@dataclass(slots=True)
-class _Check:
-    name: str
-    function: CheckFunction
-    critical: bool
-    timeout_seconds: float
-    interval_seconds: float
-    result: CheckResult | None = None
-    run: concurrent.futures.Future[object] | None = None
-    run_since: float = 0.0
+__all__ = ["CheckFunction", "CheckResult", "HealthChecks", "HealthReport", "Reading", "Status"]
 
 
 class HealthChecks:
-    """The checks of one app. A check runs at most once per interval and never twice at a time. Thread-safe."""
+    """The checks of one app. Thread-safe.
 
-    def __init__(self, service: str = "app") -> None:
+    ``folder`` is what the workers of a host share. ``clean`` takes secrets out of the texts of exceptions.
+    """
+
+    def __init__(
+        self,
+        service: str = "app",
+        *,
+        folder: Callable[[], Path | None] = lambda: None,
+        clean: Callable[[str], str] = str,
+        on_failure: Callable[[str, Exception], None] = lambda part, error: None,
+        unix_clock: Callable[[], float] = time.time,
+    ) -> None:
         self._service = service
-        self._checks: dict[str, _Check] = {}
+        self._folder = folder
+        self._clean = clean
+        self._on_failure = on_failure
+        self._unix_clock = unix_clock
+        self._checks: dict[str, Check] = {}
         self._started = time.monotonic()
         self._has_been_ready = False
-        self._pool: DaemonPool | None = None
-        self._pool_pid = 0
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._make_runner()
+        _made.add(self)
 
     def add(
         self,
@@ -77,88 +55,123 @@ class HealthChecks:
         critical: bool = False,
         timeout_seconds: float = 0.8,
         interval_seconds: float = 10.0,
+        failures_allowed: int = 3,
+        per_process: bool = False,
     ) -> None:
         """Register a check: it passes when ``function`` (sync or async) returns, fails when it raises or takes too
-        long.
+        long; it may return a ``Reading``.
 
-        ``critical`` ones decide on readiness. The same name again replaces the check. Raise ValueError for unusable
-        times.
+        ``critical`` ones decide on readiness. A component that has passed counts as failed from the
+        ``failures_allowed``-th failure in a row on. ``per_process`` is for what looks at the process itself: each
+        worker runs it. The same name again replaces the check. Raise ValueError for unusable numbers.
         """
         if not 0 < timeout_seconds <= 60:
             raise ValueError(f"timeout_seconds of check {name!r} must be between 0 and 60, got {timeout_seconds!r}.")
-        if interval_seconds < 0:
-            raise ValueError(f"interval_seconds of check {name!r} must not be negative, got {interval_seconds!r}.")
-        self._checks[name] = _Check(name, function, critical, timeout_seconds, interval_seconds)
+        if not 0 < interval_seconds <= 86_400:
+            raise ValueError(
+                f"interval_seconds of check {name!r} must be above 0 and a day at most, got {interval_seconds!r}."
+            )
+        if failures_allowed < 1:
+            raise ValueError(f"failures_allowed of check {name!r} must be 1 at least, got {failures_allowed!r}.")
+        self._checks[name] = Check(
+            name, function, critical, timeout_seconds, interval_seconds, failures_allowed, per_process
+        )
+        self._runner.wake()
 
     def adopt(self, other: HealthChecks) -> None:
         """Take over the checks that were registered with another object."""
         for check in other._checks.values():
-            self._checks.setdefault(check.name, check)
+            if check.name not in self._checks:
+                self.add(
+                    check.name,
+                    check.function,
+                    critical=check.critical,
+                    timeout_seconds=check.timeout_seconds,
+                    interval_seconds=check.interval_seconds,
+                    failures_allowed=check.failures_allowed,
+                    per_process=check.per_process,
+                )
+
+    def start(self) -> None:
+        """Begin to run the checks in the background. Called at the first probe; again is once."""
+        if self._checks:
+            self._runner.start()
+
+    def stop(self) -> None:
+        """Stop running them; another worker goes on. ``start`` begins again."""
+        self._runner.stop()
+
+    def use_loop(self) -> None:
+        """Have async checks run in the running event loop, which the clients of the app belong to."""
+        if self._loop is None or self._loop.is_closed():
+            self._loop = asyncio.get_running_loop()
+
+    def standing(self) -> HealthReport:
+        """Return how everything stands, from memory: microseconds, whatever hangs."""
+        return self._report(list(self._checks.values()))
+
+    def known(self) -> list[CheckResult]:
+        """Return what was found of late: nothing of components that were not checked, or too long ago."""
+        now = self._unix_clock()
+        found = [(check.result, standing(check, now)) for check in list(self._checks.values())]
+        return [result for result, shown in found if result is not None and result is shown]
+
+    def of(self, name: str) -> CheckResult | None:
+        """Return how one component stands, None for one that does not exist."""
+        check = self._checks.get(name)
+        return standing(check, self._unix_clock()) if check is not None else None
+
+    def readiness(self) -> Status:
+        """Return how the critical components stand together: ``fail`` also before each was checked once."""
+        critical = [check for check in self._checks.values() if check.critical]
+        report = self._report(critical)
+        pending = any(result.output == NOT_YET for result in report.checks)
+        if not pending and report.status != "fail":
+            self._has_been_ready = True
+        return "fail" if pending else report.status
+
+    def has_started(self) -> bool:
+        """Say whether every critical component has passed at some time since the start."""
+        return self._has_been_ready or self.readiness() != "fail"
 
     def report(self) -> HealthReport:
-        """Run the checks that are due and return what all of them found. For code outside an event loop."""
-        return async_to_sync(self.areport)()
+        """Run the checks that are due and return how everything stands. Waits for them, for five seconds at most: for
+        code outside an event loop and outside probes.
+        """
+        self._runner.run_all()
+        return self.standing()
 
-    async def areport(self, *, critical_only: bool = False) -> HealthReport:
-        """Run the checks that are due, side by side, and return what all of them found."""
-        wanted = [check for check in self._checks.values() if check.critical or not critical_only]
-        results = await asyncio.gather(*map(self._result_of, wanted))
-        report = HealthReport(_worst(results), self._service, time.monotonic() - self._started, tuple(results))
-        if not any(result.critical and result.status == "fail" for result in results):
-            self._has_been_ready = True
-        return report
+    def _report(self, checks: list[Check]) -> HealthReport:
+        now = self._unix_clock()
+        results = tuple(standing(check, now) for check in checks)
+        return HealthReport(worst(results), self._service, time.monotonic() - self._started, results)
 
-    async def has_started(self) -> bool:
-        """Say whether every critical check has passed at some time since the start."""
-        if not self._has_been_ready:
-            await self.areport(critical_only=True)
-        return self._has_been_ready
+    def _make_runner(self) -> None:
+        self._runner = CheckRunner(
+            self._checks,
+            SharedResults(self._folder),
+            loop=lambda: self._loop,
+            clean=self._clean,
+            on_failure=self._on_failure,
+            unix_clock=self._unix_clock,
+        )
 
-    async def _result_of(self, check: _Check) -> CheckResult:
-        known = check.result
-        if known is not None and time.time() - known.checked_at < check.interval_seconds:
-            return known
-        started = time.perf_counter()
-        output = await self._run(check)
-        duration = time.perf_counter() - started
-        status: Status = "fail" if output else "pass"
-        check.result = CheckResult(check.name, status, check.critical, duration, time.time(), output)
-        return check.result
-
-    async def _run(self, check: _Check) -> str:
-        """Run a check and return why it failed, "" when it passed. What it asks of others is in no number."""
-        try:
-            with muted():
-                if inspect.iscoroutinefunction(check.function):
-                    await asyncio.wait_for(check.function(), check.timeout_seconds)
-                    return ""
-                return await self._run_in_pool(check)
-        except TimeoutError:
-            return f"timeout after {check.timeout_seconds:g} s"
-        except Exception as error:
-            return clip(f"{type(error).__name__}: {error}", 200)
-
-    async def _run_in_pool(self, check: _Check) -> str:
-        now = time.monotonic()
-        if check.run is None or check.run.done():
-            check.run = self._executor().submit(carry_context(check.function))
-            check.run_since = now
-        elif now - check.run_since > check.timeout_seconds:
-            return f"still running for {now - check.run_since:.0f} s"
-        answer = await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(check.run)), check.timeout_seconds)
-        if inspect.isawaitable(answer):
-            await asyncio.wait_for(answer, check.timeout_seconds)
-        return ""
-
-    def _executor(self) -> DaemonPool:
-        if self._pool is None or self._pool_pid != os.getpid():
-            self._pool = DaemonPool(_POOL_THREADS, "monitoring-check")
-            self._pool_pid = os.getpid()
-        return self._pool
+    def _start_anew(self) -> None:
+        """Begin again in a forked child: the threads, the loop and the lead are its parent's."""
+        self._runner.leave_to_parent()
+        self._loop = None
+        for check in self._checks.values():
+            check.run = None
+        self._make_runner()
 
 
-def _worst(results: Iterable[CheckResult]) -> Status:
-    failed = [result for result in results if result.status == "fail"]
-    if any(result.critical for result in failed):
-        return "fail"
-    return "warn" if failed else "pass"
+_made: weakref.WeakSet[HealthChecks] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for checks in list(_made):
+        checks._start_anew()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

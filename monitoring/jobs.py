@@ -13,7 +13,8 @@ from .alerts import AlertEngine
 from .cells import Declaration, Totals
 from .daemon_pool import DaemonPool
 from .flusher import Flusher, Job
-from .health_check import CheckResult, HealthChecks, HealthReport
+from .health.results import CheckResult
+from .health_check import HealthChecks
 from .outbox import Outbox
 from .store import health, rollups
 from .store.database import Database
@@ -56,7 +57,7 @@ def make_flusher(monitoring: Monitoring) -> Flusher:
         Job("sinks", flush_sinks, 1.0, final=True),
         Job("dropped", Counted(monitoring.outbox, monitoring.metrics.add).run, 1.0, final=True),
         Job("abandoned", abandon, EVALUATE_SECONDS, "store"),
-        Job("checks", CheckHistory(database, monitoring.health, pool).run, CHECK_SECONDS, "store"),
+        Job("checks", CheckHistory(database, monitoring.health).run, CHECK_SECONDS, "store"),
         Job(
             "roll-ups",
             RollUps(database, monitoring.metrics.totals_with_state, monitoring.resources, host).run,
@@ -115,37 +116,27 @@ class Housekeeping:
 
 
 class CheckHistory:
-    """Runs the app's checks in a pool and keeps how they stood; the store's lease is held."""
+    """Keeps how the app's checks stand; the store's lease is held."""
 
-    def __init__(self, database: Database, checks: HealthChecks, pool: Executor) -> None:
+    def __init__(self, database: Database, checks: HealthChecks) -> None:
         self._database = database
         self._checks = checks
-        self._pool = pool
-        self._running: Future[HealthReport] | None = None
         self._noted: set[CheckResult] = set()
         self._noted_at = 0.0
 
     def run(self, lease: Lease, now: float) -> None:
-        """Keep what the last run found, and begin the next: a slow check holds nothing up, and none runs before its
-        time.
-        """
-        if self._running is not None:
-            if not self._running.done():
-                return
-            running, self._running = self._running, None
-            self._note(running.result(), lease, now)
-        self._running = self._pool.submit(self._checks.report)
-
-    def _note(self, report: HealthReport, lease: Lease, now: float) -> None:
         """Note what is new, and every now and then what stands: between two runs a check stands as it was found."""
-        states = [_state(result) for result in report.checks if result not in self._noted]
+        self._checks.start()
+        known = self._checks.known()
+        states = [_state(result) for result in known if result not in self._noted]
         if not 0 <= now - self._noted_at < _STANDS_SECONDS:
-            states = [replace(_state(result), until=max(now, result.checked_at)) for result in report.checks]
+            states = [replace(_state(result), until=max(now, result.checked_at)) for result in known]
+            self._noted_at = now
         if states:
             with self._database.writing() as connection:
                 lease.require(connection)
                 health.note(connection, states)
-            self._noted, self._noted_at = set(report.checks), now
+        self._noted = set(known)
 
 
 class Alerting:

@@ -82,8 +82,8 @@ def _main_file(config: Config) -> LogFile | None:
         if bounds:
             raise ConfigError(f"log_{next(iter(bounds))} is for a file, got log_destination {path!r}; name a file.")
         return None
-    from .logs import locks
     from .logs.files import LogFile
+    from .utils import locks
 
     if not locks.IS_SUPPORTED and not bounds:
         return None

@@ -20,6 +20,8 @@ from .config import Config, ConfigError, with_settings
 from .context import bind, outbound_headers, request_id, set_user
 from .error_tracker import Errors, ErrorSettings, ErrorTracker, Level, capture_exception, capture_message
 from .families import STORE_FAILURES
+from .health.lifecycle import Lifecycle
+from .health.traffic import RECENT
 from .health_check import HealthChecks
 from .kept_requests import KeptRequests
 from .logging_config import configure_logging, get_logger, make_lines, restore_logging
@@ -39,7 +41,7 @@ from .outbox import Outbox
 from .recorder import NullRecorder, OnFailure, Recorder, Sink
 from .request_log import RequestLog
 from .spans import Span
-from .termination import FlushAtSigterm
+from .termination import AtSigterm
 
 if TYPE_CHECKING:
     from .alerts import AlertEngine
@@ -73,9 +75,15 @@ class Monitoring:
             on_degraded=self._say_degraded,
         )
         self.metrics = Metrics(self.registry)
-        self.health = HealthChecks(config.service)
         scrubber = _scrubber(config)
+        self.health = HealthChecks(
+            config.service,
+            folder=self._shared_folder,
+            clean=scrubber.scrub_text if scrubber is not None else str,
+            on_failure=self.background_failed,
+        )
         self.log_lines = make_lines(config, scrubber, self._shared_folder, self._count_dropped_lines)
+        self.lifecycle = self._make_lifecycle(config)
         self.outbox = Outbox() if config.store is not None else Outbox(capacity=0)
         self.errors = Errors(self.open_database)
         self.error_tracker = ErrorTracker(
@@ -87,6 +95,7 @@ class Monitoring:
             self.error_tracker,  # first: it names the group that the line of a request shows
             self.metrics,
             CallMetrics(self.metrics),
+            RECENT,
             self.analytics,
             RequestLog(self.log_lines),
             AgentLog(self.log_lines),
@@ -101,6 +110,7 @@ class Monitoring:
             config.request_id_header,
             self.metrics.active,
             self._own_apps(),
+            self.lifecycle,
             self._before_end,
         )
         self._check_alerts_and_store()
@@ -234,7 +244,7 @@ class Monitoring:
         """Return the health routes as an ASGI app, for mounting by hand."""
         from .health_endpoint import health_app
 
-        return health_app(self.health, self.config)
+        return health_app(self.health, self.config, self.lifecycle)
 
     def metrics_app(self) -> ASGIApp:
         """Return the Prometheus exposition as an ASGI app, for mounting by hand."""
@@ -259,6 +269,10 @@ class Monitoring:
     def metrics_wsgi_app(self) -> WSGIApp:
         """Return the Prometheus exposition as a WSGI app."""
         return _to_wsgi(self.metrics_app())
+
+    def drain(self, *, all_workers: bool = False) -> None:
+        """Stop being ready while requests are served as before; with ``all_workers`` in all workers of this host."""
+        self.lifecycle.drain(all_workers=all_workers)
 
     def flush(self) -> None:
         """Write what waits to the log and the store now, in this thread."""
@@ -285,6 +299,7 @@ class Monitoring:
 
     def close(self) -> None:
         """Write what waits and hand this process's counts over to the living. What is observed later starts anew."""
+        self.lifecycle.close()
         self._end_background()
         self.log_lines.close()
         self.registry.release()
@@ -293,11 +308,13 @@ class Monitoring:
 
     def _before_end(self) -> None:
         """Write what waits: a server is about to end this process."""
+        self.lifecycle.close()
         self._end_background()
         self.log_lines.flush()
         self.log_lines.writer.stop_queue()
 
     def _end_background(self) -> None:
+        self.health.stop()
         self.background.stop()
         self._kept.start_anew()
 
@@ -311,6 +328,7 @@ class Monitoring:
         self.error_tracker.start_anew()
         self.analytics.start_anew()
         self._kept.start_anew()
+        self.lifecycle.start_anew()
         self._read_side = _ReadSide()
 
     def background_failed(self, part: str, error: Exception) -> None:
@@ -358,6 +376,20 @@ class Monitoring:
             config.channels,
             links=Links(config.base_url, config.dashboard_path or "", config.service, config.environment),
         )
+
+    def _make_lifecycle(self, config: Config) -> Lifecycle:
+        return Lifecycle(
+            drain_seconds=config.drain_seconds,
+            stuck_seconds=config.stuck_seconds,
+            folder=self._shared_folder,
+            say=lambda level, event, fields: self.log_lines.emit(level, "monitoring", event, fields),
+            on_serving=self._watch_sigterm,
+            on_failure=self.background_failed,
+        )
+
+    def _watch_sigterm(self) -> None:
+        if self.config.drain_seconds:
+            _at_sigterm.watch(in_front=True)
 
     def _make_flusher(self) -> Flusher:
         from .jobs import make_flusher
@@ -453,6 +485,7 @@ class _Inactive(Monitoring):
         self.registry = NullRegistry()
         self.metrics = Metrics(self.registry)
         self.health = HealthChecks()
+        self.lifecycle = Lifecycle(stuck_seconds=None)
         self.outbox = Outbox(capacity=0)
         self.recorder = NullRecorder()
         self.errors = Errors(self.open_database)
@@ -501,7 +534,9 @@ def configure(config: Config | None = None, **settings: Any) -> Monitoring:
     former = make_current(monitoring)
     configure_logging(monitoring.log_lines, monitoring.config)
     former.close()  # when no line comes to it any more
-    _at_sigterm.install()
+    _at_sigterm.watch(in_front=monitoring.config.drain_seconds > 0)
+    if monitoring.config.drain_seconds:
+        _at_sigterm.watch_hypercorn()
     return monitoring
 
 
@@ -531,7 +566,13 @@ def shutdown() -> None:
 
 
 _made: weakref.WeakSet[Monitoring] = weakref.WeakSet()
-_at_sigterm = FlushAtSigterm(lambda: _current.close())
+
+
+def _leave() -> float:
+    return max((monitoring.lifecycle.leave() for monitoring in list(_made)), default=0.0)
+
+
+_at_sigterm = AtSigterm(_leave, lambda: _current.close())
 
 
 def _close_at_exit() -> None:

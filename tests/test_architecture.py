@@ -21,7 +21,7 @@ LAYERS = [
     {"context"},
     {"calls"},
     {"recorder", "cells", "daemon_pool", "termination"},
-    {"families"},
+    {"families", "health"},
     {"store"},
     {"outbox"},
     {"logs"},

@@ -1,18 +1,17 @@
-"""Health: what checks find, when they run, and what the probes answer."""
+"""Health checks: registering them, and how all of them stand together."""
 
 from __future__ import annotations
 
-import asyncio
+import os
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
-import httpx
 import pytest
 
-from monitoring import Config
-from monitoring.health_check import HealthChecks
-from monitoring.health_endpoint import health_app
-from monitoring.testing import use
+import monitoring
+from monitoring.health_check import HealthChecks, Reading
+from monitoring.testing import FakeClock, use
 
 
 def _fails() -> None:
@@ -21,17 +20,6 @@ def _fails() -> None:
 
 async def _fails_async() -> None:
     raise ConnectionError("no route")
-
-
-def _get(checks: HealthChecks, path: str, config: Config | None = None, **headers: str) -> httpx.Response:
-    app = health_app(checks, config or Config(token="secret-token"))
-
-    async def ask() -> httpx.Response:
-        transport = httpx.ASGITransport(app=app)
-        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
-            return await client.get(path, headers=headers)
-
-    return asyncio.run(ask())
 
 
 @pytest.mark.parametrize("function", [_fails, _fails_async])
@@ -46,107 +34,116 @@ def test_a_critical_failure_is_fail_and_another_one_warn(function: Callable[[], 
     assert {result.name: result.status for result in report.checks} == {"extra": "fail", "database": "fail"}
 
 
-def test_a_check_runs_once_per_interval() -> None:
-    """Probes that ask often do not make the check run often."""
-    runs: list[int] = []
+def test_before_its_first_run_a_component_is_not_known_to_be_well() -> None:
+    """A critical one keeps the app from starting; another is warned of."""
     checks = HealthChecks()
-    checks.add("counted", lambda: runs.append(1), interval_seconds=60)
-    checks.report()
-    checks.report()
-    assert len(runs) == 1
-
-
-def test_a_hanging_check_times_out_and_is_not_started_twice() -> None:
-    """A stuck dependency costs one thread, not one per probe, and says since when it runs."""
-    release, runs = threading.Event(), []
-
-    def hang() -> None:
-        runs.append(1)
-        release.wait(10)
-
+    assert (checks.standing().status, checks.readiness(), checks.has_started()) == ("pass", "pass", True)
     checks = HealthChecks()
-    checks.add("stuck", hang, timeout_seconds=0.05, interval_seconds=0)
-    first, second = checks.report(), checks.report()
-    release.set()
-    assert first.checks[0].output == "timeout after 0.05 s"
-    assert second.checks[0].output.startswith("still running for")
-    assert len(runs) == 1
+    checks.add("database", lambda: None, critical=True)
+    assert (checks.standing().status, checks.readiness(), checks.has_started()) == ("warn", "fail", False)
+    checks.report()
+    assert (checks.standing().status, checks.readiness(), checks.has_started()) == ("pass", "pass", True)
+
+
+def test_what_has_started_has_started_for_good() -> None:
+    """A dependency that fails later is a matter of readiness."""
+    up = [True]
+
+    def dependency() -> None:
+        if not up[0]:
+            raise ConnectionError
+
+    clock = FakeClock()
+    checks = HealthChecks(unix_clock=clock)
+    checks.add("database", dependency, critical=True, failures_allowed=1, interval_seconds=0.01)
+    checks.report()
+    assert checks.has_started()
+    up[0] = False
+    threading.Event().wait(0.03)  # the interval
+    checks.report()
+    assert (checks.has_started(), checks.readiness()) == (True, "fail")
+
+
+def test_a_component_that_is_warned_of_takes_nothing_out_of_service() -> None:
+    """Also a critical one."""
+    checks = HealthChecks()
+    checks.add("disk", lambda: Reading("warn", "nearly full"), critical=True)
+    checks.report()
+    assert (checks.readiness(), checks.standing().status) == ("warn", "warn")
+
+
+def test_one_component_can_be_asked_for() -> None:
+    """None where there is no such."""
+    checks = HealthChecks()
+    checks.add("extra", _fails)
+    checks.report()
+    found = checks.of("extra")
+    assert found is not None
+    assert found.status == "fail"
+    assert checks.of("other") is None
+
+
+def test_what_is_known_leaves_out_what_is_not() -> None:
+    """What was not checked yet, and what was checked too long ago."""
+    clock = FakeClock()
+    checks = HealthChecks(unix_clock=clock)
+    checks.add("database", lambda: None)
+    assert checks.known() == []
+    checks.report()
+    assert [result.name for result in checks.known()] == ["database"]
+    clock.advance(3_600)
+    assert checks.known() == []
 
 
 @pytest.mark.parametrize(
-    ("path", "code", "body"),
-    [
-        ("/", 503, '{"status": "fail"}'),
-        ("/live", 200, '{"status": "pass"}'),
-        ("/ready", 503, '{"status": "fail"}'),
-        ("/startup", 503, '{"status": "fail"}'),
-    ],
+    "settings", [{"timeout_seconds": 0}, {"timeout_seconds": 100}, {"interval_seconds": 0}, {"failures_allowed": 0}]
 )
-def test_strangers_get_the_bare_status(path: str, code: int, body: str) -> None:
-    """Names, causes and times stay inside; live does not look at dependencies at all."""
-    checks = HealthChecks()
-    checks.add("database", _fails, critical=True)
-    response = _get(checks, path)
-    assert (response.status_code, response.text) == (code, body)
-    assert response.headers["content-type"] == "application/health+json"
-    assert response.headers["cache-control"] == "no-store"
-
-
-def test_readiness_ignores_what_is_not_critical() -> None:
-    """A lost extra does not take the app out of service."""
-    checks = HealthChecks()
-    checks.add("extra", _fails)
-    assert _get(checks, "/ready").json() == {"status": "pass"}
-    assert _get(checks, "/").json() == {"status": "warn"}
-
-
-def test_startup_passes_for_good_once_it_has_passed() -> None:
-    """A dependency that fails later is a matter of readiness."""
-    failing = [True]
-
-    def dependency() -> None:
-        if failing[0]:
-            raise ConnectionError
-
-    checks = HealthChecks()
-    checks.add("database", dependency, critical=True, interval_seconds=0)
-    assert _get(checks, "/startup").status_code == 503
-    failing[0] = False
-    assert _get(checks, "/startup").status_code == 200
-    failing[0] = True
-    assert _get(checks, "/startup").status_code == 200
-    assert _get(checks, "/ready").status_code == 503
-
-
-def test_details_are_for_those_with_the_token() -> None:
-    """?verbose gives the document of the health+json draft, to bearers of the token only."""
-    checks = HealthChecks("proposals")
-    checks.add("database", _fails, critical=True)
-    assert _get(checks, "/?verbose").json() == {"status": "fail"}
-    document = _get(checks, "/?verbose", authorization="Bearer secret-token").json()
-    assert (document["status"], document["serviceId"]) == ("fail", "proposals")
-    assert document["checks"]["database:responseTime"][0]["output"].startswith("ConnectionError")
-
-
-def test_an_unknown_probe_is_not_found_and_other_methods_are_refused() -> None:
-    """Wrong paths and methods get a sentence."""
-    assert _get(HealthChecks(), "/nothing").status_code == 404
-
-
-@pytest.mark.parametrize("times", [{"timeout_seconds": 0}, {"timeout_seconds": 100}, {"interval_seconds": -1}])
-def test_unusable_times_are_refused_with_the_check_and_the_value(times: dict[str, float]) -> None:
+def test_unusable_settings_are_refused_with_the_check_and_the_value(settings: dict[str, float]) -> None:
     """The sentence names the check, the setting and what was given."""
     with pytest.raises(ValueError, match=r"of check 'x' must .* got "):
-        HealthChecks().add("x", _fails, **times)  # type: ignore[arg-type]
+        HealthChecks().add("x", _fails, **settings)  # type: ignore[arg-type]
 
 
 def test_a_check_registered_before_configure_is_kept() -> None:
-    """@monitoring.check at import time belongs to the Monitoring that comes later."""
-    import monitoring
+    """With its settings."""
+    before = monitoring.current()
+    monitoring.check("early", critical=True, interval_seconds=3.0)(lambda: None)
+    try:
+        with use() as made:
+            check = made.health._checks["early"]
+            assert (check.critical, check.interval_seconds) == (True, 3.0)
+    finally:
+        del before.health._checks["early"]
 
-    @monitoring.check("early-bird")
-    def early() -> None:
-        """Pass."""
 
-    with use() as active:
-        assert "early-bird" in {result.name for result in active.health.report().checks}
+def test_texts_of_exceptions_are_scrubbed() -> None:
+    """Also for those who may see them."""
+    with use() as made:
+        made.health.add("database", _fails)
+        made.health.report()
+        result = made.health.of("database")
+    assert result is not None
+    assert "secret" not in result.output
+    assert "is gone" in result.output
+
+
+def test_a_forked_child_runs_its_checks_itself(tmp_path: Path) -> None:
+    """The thread and the lead are its parent's; what is known goes with it."""
+    checks = HealthChecks(folder=lambda: tmp_path)
+    runs = tmp_path / "runs"
+
+    def note() -> None:
+        with runs.open("a") as file:
+            file.write(f"{os.getpid()}\n")
+
+    checks.add("per process", note, per_process=True, interval_seconds=0.05)
+    checks.start()
+    child = os.fork()
+    if child == 0:
+        os.environ.pop("PYTEST_CURRENT_TEST", None)
+        checks.start()
+        threading.Event().wait(1.0)
+        os._exit(0)
+    os.waitpid(child, 0)
+    checks.stop()
+    assert {str(os.getpid()), str(child)} <= set(runs.read_text().split())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -18,8 +17,9 @@ from monitoring.store import health, rollups
 from monitoring.store.facts import EventFact
 from monitoring.store.leases import Lease, LeaseLost
 from monitoring.store.retention import Retention
-from monitoring.testing import use
+from monitoring.testing import FakeClock, use
 from tests.support.filled import Periods
+from tests.support.processes import poll
 
 NOW = 1_800_000_000.0
 
@@ -29,13 +29,6 @@ def made(tmp_path: Path) -> Iterator[Monitoring]:
     """A Monitoring with an empty store."""
     with use(store=str(tmp_path / "store")) as made:
         yield made
-
-
-@pytest.fixture
-def pool() -> Iterator[ThreadPoolExecutor]:
-    """A pool of one thread: after one more task, what was asked of it before is done."""
-    with ThreadPoolExecutor(1) as pool:
-        yield pool
 
 
 def held(made: Monitoring, name: str = "store") -> Lease:
@@ -49,17 +42,17 @@ def held(made: Monitoring, name: str = "store") -> Lease:
 class Checked:
     """Checks, their history, and rounds of the job at times that a test gives."""
 
-    def __init__(self, made: Monitoring, pool: ThreadPoolExecutor, function: Callable[[], object]) -> None:
-        self.made, self.pool = made, pool
-        checks = HealthChecks()
-        checks.add("database", function, critical=True, interval_seconds=1e9)
-        self.job = CheckHistory(made.open_database(), checks, pool)
+    def __init__(self, made: Monitoring, function: Callable[[], object], interval_seconds: float = 10.0) -> None:
+        self.made, self.clock = made, FakeClock(NOW)
+        self.checks = HealthChecks(unix_clock=self.clock)
+        self.checks.add("database", function, critical=True, interval_seconds=interval_seconds)
+        self.job = CheckHistory(made.open_database(), self.checks)
         self.lease = held(made)
 
     def round(self, now: float) -> None:
-        """Do one round, and wait for what it began."""
+        """Do one round at a time."""
+        self.clock.now = now
         self.job.run(self.lease, now)
-        self.pool.submit(lambda: None).result()
 
     def states(self, now: float) -> list[tuple[str, str]]:
         """Return how the checks stand."""
@@ -67,91 +60,55 @@ class Checked:
             return [(state.name, state.status) for state in health.latest(connection, now)]
 
 
-def test_a_check_is_noted_in_the_round_after_it_ran(
-    made: Monitoring, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The first round begins it, the second notes what it found."""
-    monkeypatch.setattr("monitoring.health_check.time.time", lambda: NOW)
-    checked = Checked(made, pool, lambda: None)
+def _fails() -> None:
+    raise ConnectionError("gone")
+
+
+def test_what_a_check_found_is_noted(made: Monitoring) -> None:
+    """Nothing before it has run."""
+    release = threading.Event()
+    checked = Checked(made, lambda: release.wait(10) and None)
     checked.round(NOW)
     assert checked.states(NOW) == []
+    release.set()
+    poll(checked.checks.known, "the check")
     checked.round(NOW + 1)
+    checked.checks.stop()
     assert checked.states(NOW + 1) == [("database", "pass")]
 
 
-def test_a_check_that_runs_rarely_stands_in_between(
-    made: Monitoring, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_check_that_runs_rarely_stands_in_between(made: Monitoring) -> None:
     """One that failed an hour ago and is not due yet is a failing one."""
-    monkeypatch.setattr("monitoring.health_check.time.time", lambda: NOW)
-
-    def fails() -> None:
-        raise ConnectionError("gone")
-
-    checked = Checked(made, pool, fails)
+    checked = Checked(made, _fails, interval_seconds=86_400)
+    checked.checks.report()
     for seconds in range(0, 3_600, 20):
         checked.round(NOW + seconds)
+    checked.checks.stop()
     assert checked.states(NOW + 3_600) == [("database", "fail")]
     with made.open_database().reading() as connection:
         (state,) = health.history(connection, "database", NOW)
     assert (state.since, state.until > NOW + 3_500, state.output) == (NOW, True, "ConnectionError: gone")
 
 
-def test_a_slow_check_holds_no_round_up(made: Monitoring, pool: ThreadPoolExecutor) -> None:
-    """Rounds go on, and no second run begins."""
-    go_on, runs = threading.Event(), []
-
-    def slow() -> None:
-        runs.append(1)
-        go_on.wait(10)
-
-    checks = HealthChecks()
-    checks.add("slow", slow, timeout_seconds=30)
-    job, lease = CheckHistory(made.open_database(), checks, pool), held(made)
-    for second in range(5):
-        job.run(lease, NOW + second)
-    go_on.set()
-    pool.submit(lambda: None).result()
-    assert runs == [1]
+def test_a_check_that_runs_no_more_is_not_known_to_stand(made: Monitoring) -> None:
+    """Its last state ends where it was seen last."""
+    checked = Checked(made, lambda: None)
+    checked.checks.report()
+    checked.checks.start = lambda: None  # type: ignore[method-assign]
+    for seconds in range(0, 3_600, 20):
+        checked.round(NOW + seconds)
+    assert checked.states(NOW + 3_600) == []
 
 
-def test_a_round_of_checks_that_failed_is_not_the_last(made: Monitoring, pool: ThreadPoolExecutor) -> None:
-    """The failure is told, and the next round begins anew."""
-
-    class Checks(HealthChecks):
-        failures = 1
-
-        def report(self):  # type: ignore[no-untyped-def]
-            if self.failures:
-                self.failures -= 1
-                raise RuntimeError("no event loop")
-            return super().report()
-
-    checks = Checks()
-    checks.add("database", lambda: None)
-    job, lease = CheckHistory(made.open_database(), checks, pool), held(made)
-
-    def round(now: float) -> None:
-        job.run(lease, now)
-        pool.submit(lambda: None).result()
-
-    round(NOW)
-    with pytest.raises(RuntimeError, match="no event loop"):
-        round(NOW + 1)
-    round(NOW + 2)
-    round(NOW + 3)
-    with made.open_database().reading() as connection:
-        assert [state.name for state in health.latest(connection, NOW)] == ["database"]
-
-
-def test_checks_are_not_noted_by_who_lost_the_lease(made: Monitoring, pool: ThreadPoolExecutor) -> None:
+def test_checks_are_not_noted_by_who_lost_the_lease(made: Monitoring) -> None:
     """Another process notes them now."""
-    checked = Checked(made, pool, lambda: None)
-    checked.round(NOW)
+    checked = Checked(made, lambda: None)
+    checked.checks.report()
     with made.open_database().writing() as connection:
         assert Lease("store", "other").acquire(connection, NOW + 10)
     with pytest.raises(LeaseLost):
         checked.round(NOW + 11)
+    checked.checks.stop()
     assert checked.states(NOW) == []
 
 

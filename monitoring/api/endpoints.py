@@ -59,6 +59,7 @@ ENDPOINTS: Final = (
     _get("/usage", views.usage),
     _get("/operations", views.operations, name="The operation's name. 'value.<dimension>' filters by a value."),
     _get("/health", views.checks),
+    _get("/health/{check}", views.check_timeline),
     _get("/alerts", views.alerts),
     _get("/alerts/{episode}", views.alert),
     Endpoint(

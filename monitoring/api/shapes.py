@@ -334,7 +334,10 @@ class OperationsShape:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckShape:
-    """One health check with its history of a day."""
+    """One health check with its history of a day, and how long it stood in each way in longer times.
+
+    ``times`` are those of the last ``24h``, ``30d`` and ``365d``: seconds up, warned of, down and unknown.
+    """
 
     name: str
     status: HealthStatus
@@ -343,7 +346,19 @@ class CheckShape:
     checked_at: float
     output: str
     uptime_24h: float | None
+    uptime_30d: float | None
+    uptime_365d: float | None
+    times: Mapping[str, Mapping[str, float]]
     history: Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckTimelineShape:
+    """How long a check stood in each way in every minute, hour or day of a time."""
+
+    name: str
+    resolution_seconds: int
+    buckets: Sequence[Mapping[str, float]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

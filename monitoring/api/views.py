@@ -7,9 +7,11 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Final, cast
 
+from sqlalchemy import Connection
+
 from ..alerting.reports import AlertsReport, EpisodeRow
 from ..performance_tracker import ModelStats, Stats
-from ..store import errors, health, schema
+from ..store import errors, health, rollups, schema
 from ..store.database import Database, StoreUnusable
 from ..store.requests import LIMIT, KeptRequest, RequestFilter
 from ..store.usage import OperationStats
@@ -23,6 +25,7 @@ from .shapes import (
     ActiveUsersShape,
     AgentShape,
     CheckShape,
+    CheckTimelineShape,
     CounterShape,
     EpisodeDetailShape,
     EventShape,
@@ -290,9 +293,21 @@ def checks(readers: Readers, query: Query) -> HealthShape:
     started = [header.started_at for header in readers.metrics.totals().living if header.started_at]
     with readers.open_database().reading() as connection:
         latest = health.latest(connection, query.now)
-        shown = [_check(check, health.history(connection, check.name, since), since) for check in latest]
+        shown = [_check(connection, check, since, query.now) for check in latest]
     uptime = max(0.0, query.now - min(started)) if started else None
     return HealthShape(status=_worst(latest), uptime_seconds=uptime, checks=shown)
+
+
+def check_timeline(readers: Readers, query: Query) -> CheckTimelineShape:
+    """Return how a check stood over a time, in minutes, hours or days."""
+    name, step = query.path["check"], rollups.resolution_for(query.since, query.until)
+    with readers.open_database().reading() as connection:
+        found = health.timeline(connection, name, query.since, query.until, step)
+    if not any(one.up or one.warn or one.down for _, one in found):
+        raise NotFound(f"There is no check {name!r} in this time; /health lists them.")
+    return CheckTimelineShape(
+        name=name, resolution_seconds=step, buckets=[{"t": begin, **dataclasses.asdict(one)} for begin, one in found]
+    )
 
 
 def alerts(readers: Readers, query: Query) -> AlertsReport:
@@ -413,7 +428,10 @@ def _operation(given: OperationStats) -> OperationShape:
     )
 
 
-def _check(check: health.CheckState, states: Sequence[health.CheckState], since: float) -> CheckShape:
+def _check(connection: Connection, check: health.CheckState, since: float, now: float) -> CheckShape:
+    spans = {"24h": _DAY, "30d": 30 * _DAY, "365d": 365 * _DAY}
+    found = {span: health.times(connection, check.name, now - seconds, now) for span, seconds in spans.items()}
+    history = health.history(connection, check.name, since)
     return CheckShape(
         name=check.name,
         status=cast(HealthStatus, check.status),
@@ -421,8 +439,11 @@ def _check(check: health.CheckState, states: Sequence[health.CheckState], since:
         duration_seconds=check.duration_seconds,
         checked_at=check.until,
         output=check.output,
-        uptime_24h=health.uptime(states, since),
-        history=[{"from": max(one.since, since), "to": one.until, "status": one.status} for one in states],
+        uptime_24h=found["24h"].uptime,
+        uptime_30d=found["30d"].uptime,
+        uptime_365d=found["365d"].uptime,
+        times={span: dataclasses.asdict(one) for span, one in found.items()},
+        history=[{"from": max(one.since, since), "to": one.until, "status": one.status} for one in history],
     )
 
 

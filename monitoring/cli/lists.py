@@ -6,6 +6,7 @@ import argparse
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import fields
 from typing import Any
 
 from ..api import BadQuery, Query, views
@@ -19,7 +20,7 @@ from .readers import StoreReaders, add_store_option, config_of
 def add_to(commands: Any) -> None:
     """Add the commands."""
     for name, help, ask, show in (
-        ("status", "how the service does, in a sentence and by route", views.overview, _status),
+        ("status", "how the service does, in a sentence, by route and by component", _ask_status, _status),
         ("errors", "error groups, the one seen last first", views.error_groups, _errors),
         ("alerts", "open alerts, and the rules behind them", views.alerts, _alerts),
     ):
@@ -59,9 +60,18 @@ def _runner(name: str, ask: Ask, show: Show) -> Callable[[argparse.Namespace], i
     return run
 
 
-def _status(answer: Any) -> None:
-    print(answer.sentence)
-    if answer.routes:
+def _ask_status(readers: Any, query: Query) -> dict[str, Any]:
+    """Return what the overview tells, with how each component stands."""
+    overview = views.overview(readers, query)
+    return {
+        **{one.name: getattr(overview, one.name) for one in fields(overview)},
+        "checks": views.checks(readers, query).checks,
+    }
+
+
+def _status(answer: dict[str, Any]) -> None:
+    print(answer["sentence"])
+    if answer["routes"]:
         rows = [
             [
                 f"{one.method} {one.route}",
@@ -71,9 +81,15 @@ def _status(answer: Any) -> None:
                 text.seconds(one.p95_seconds),
                 text.seconds(one.p99_seconds),
             ]
-            for one in answer.routes
+            for one in answer["routes"]
         ]
         print(f"\n{text.table(('route', 'requests', 'errors', 'p50', 'p95', 'p99'), rows)}")
+    if answer["checks"]:
+        rows = [
+            [one.name, one.status, *map(text.share, (one.uptime_24h, one.uptime_30d, one.uptime_365d)), one.output]
+            for one in answer["checks"]
+        ]
+        print(f"\n{text.table(('component', 'status', 'up 24h', 'up 30d', 'up 365d', 'why'), rows)}")
 
 
 def share_of(part: int, whole: int) -> str:

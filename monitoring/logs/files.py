@@ -26,7 +26,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import KW_ONLY, dataclass
 from typing import Final
 
-from . import locks
+from ..utils import locks
 from .levels import LEVELS
 from .outlets import OnDropped
 from .retention import Retention, Work, free_name, hidden_beside, tidy

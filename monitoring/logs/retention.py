@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
 
-from .locks import held_alone
+from ..utils.locks import held_alone
 
 _STAMP: Final = "%Y%m%dT%H%M%S.%fZ"
 _ENDING: Final = re.compile(r"\.(?P<stamp>\d{8}T\d{6}\.\d{6}Z)(?P<kind>|\.gz|\.gz\.tmp)", re.ASCII)

@@ -91,9 +91,17 @@ class MonitoringMiddleware:
     async def _serve_other(self, edge: Edge, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket" and RECORD_KEY not in scope:
             await self._begin_websocket(edge, scope, receive, send)
+        elif scope["type"] == "lifespan":
+            await self._serve_lifespan(edge, scope, receive, send)
         else:
-            ends = scope["type"] == "lifespan"
-            await self.app(scope, receive, _ending(edge, send) if ends else send)
+            await self.app(scope, receive, send)
+
+    async def _serve_lifespan(self, edge: Edge, scope: Scope, receive: Receive, send: Send) -> None:
+        edge.life.startup_begins()
+        try:
+            await self.app(scope, receive, _observe_lifespan(edge, send))
+        finally:
+            edge.life.startup_ends()  # for an app that knows no lifespan
 
     async def _begin_websocket(self, edge: Edge, scope: Scope, receive: Receive, send: Send) -> None:
         own = _own_app(edge, scope)
@@ -181,10 +189,14 @@ class MonitoringMiddleware:
             record.exception = None
 
 
-def _ending(edge: Edge, send: Send) -> Send:
-    """Write what waits once the app has shut down: uvicorn then leaves by a signal, past ``atexit``."""
+def _observe_lifespan(edge: Edge, send: Send) -> Send:
+    """Tell when the app has started, and write what waits once it has shut down: uvicorn then leaves by a signal, past
+    ``atexit``.
+    """
 
     async def observed_send(message: Message) -> None:
+        if message["type"] == "lifespan.startup.complete":
+            edge.life.startup_ends()
         await send(message)
         if message["type"].startswith("lifespan.shutdown."):
             edge.at_end()

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import Any, Protocol
 
+from ..health.lifecycle import Lifecycle
 from ..observation import UNMATCHED, Observation, RequestRecord, outcome_of_status
 from ..recorder import Recorder
 from ..utils.ids import new_ids_at
@@ -50,6 +51,7 @@ class Edge:
         request_id_header: str,
         active: SupportsCells,
         own_apps: Mapping[str, OwnApp],
+        life: Lifecycle,
         at_end: Callable[[], None] = lambda: None,
     ) -> None:
         self.policy = policy
@@ -58,6 +60,7 @@ class Edge:
         self.request_id_header_bytes = self.request_id_header.encode()
         self.active = active
         """Requests in flight: the cell of a method, whose first item is their number."""
+        self.life = life
         self.at_end = at_end
         """Write what waits: the server is about to end."""
         self._own_apps = dict(own_apps)
@@ -70,6 +73,7 @@ class Edge:
         self.settle()
         for prefix, app in self._own_apps.items():
             if path == prefix or path.startswith(prefix + "/"):
+                self.life.serve()
                 return prefix, app
         return None
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, select, update
+from sqlalchemy import Connection, Row, case, func, select, update
 
 from . import schema
 
 STALE_SECONDS: Final = 60.0
 """A check that was not looked at for this long has no known state: nobody ran."""
 _HISTORY: Final = 200
+_BUCKETS: Final = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,14 +66,50 @@ def history(connection: Connection, name: str, since: float) -> list[CheckState]
     return [_state(row) for row in connection.execute(query.limit(_HISTORY))][::-1]
 
 
-def uptime(states: Iterable[CheckState], since: float) -> float | None:
-    """Return the share of the known time since a moment in which a check did not fail; None where nothing is known."""
-    known = up = 0.0
-    for state in states:
-        length = state.until - max(state.since, since)
-        known += length
-        up += length if state.status != "fail" else 0.0
-    return up / known if known > 0 else None
+@dataclass(frozen=True, slots=True)
+class Times:
+    """Seconds of a time in which a check stood in each way. What nobody looked at is ``unknown``, and not up."""
+
+    up: float = 0.0
+    warn: float = 0.0
+    down: float = 0.0
+    unknown: float = 0.0
+
+    @property
+    def uptime(self) -> float | None:
+        """Return the share of the known time in which it did not fail; None where nothing is known."""
+        known = self.up + self.warn + self.down
+        return (self.up + self.warn) / known if known > 0 else None
+
+
+def times(connection: Connection, name: str, since: float, until: float) -> Times:
+    """Return how long a check stood in each way between two moments; before it was first looked at, nothing counts."""
+    table = schema.health_state
+    first = connection.scalar(select(func.min(table.c.at)).where(table.c.name == name))
+    begin = since if first is None else max(since, first)
+    from_, to = _later(table.c.at, begin), _earlier(table.c.until, until)
+    inside = (table.c.name == name) & (table.c.until > begin) & (table.c.at < until)
+    sums = connection.execute(select(table.c.status, func.sum(to - from_)).where(inside).group_by(table.c.status))
+    found = {status: seconds for status, seconds in sums}
+    up, warn, down = (float(found.get(status) or 0.0) for status in ("pass", "warn", "fail"))
+    return Times(up, warn, down, max(0.0, until - begin - up - warn - down))
+
+
+def timeline(connection: Connection, name: str, since: float, until: float, step: int) -> list[tuple[int, Times]]:
+    """Return the same for each minute, hour or day of ``step`` seconds that lies in a time, oldest first.
+
+    At most 400 of them: see ``rollups.resolution_for``.
+    """
+    begins = range(int(since // step) * step, math.ceil(until), step)[:_BUCKETS]
+    return [(begin, times(connection, name, max(begin, since), min(begin + step, until))) for begin in begins]
+
+
+def _later(column: Any, moment: float) -> Any:
+    return case((column > moment, column), else_=moment)
+
+
+def _earlier(column: Any, moment: float) -> Any:
+    return case((column < moment, column), else_=moment)
 
 
 def _state(row: Row[Any]) -> CheckState:

@@ -73,7 +73,8 @@ def _trim_by_age(connection: Connection, retention: Retention, now: float) -> in
         (schema.error_count, schema.error_count.c.bucket < long),
         (schema.error_group, schema.error_group.c.last_seen < long),
         (schema.error_key, _lost(schema.error_key.c.group_id, schema.error_group)),
-        (schema.health_state, schema.health_state.c.until < alerts),
+        (schema.health_state, schema.health_state.c.until < long),
+        (schema.health_state, (schema.health_state.c.until < alerts) & _is_short(schema.health_state)),
         (schema.episode, and_(schema.episode.c.state == "resolved", schema.episode.c.resolved_at < alerts)),
         (schema.alert_event, (schema.alert_event.c.at < alerts) & _lost(schema.alert_event.c.episode, schema.episode)),
         (
@@ -86,6 +87,11 @@ def _trim_by_age(connection: Connection, retention: Retention, now: float) -> in
     ):
         removed += _remove(connection, table, condition)
     return removed
+
+
+def _is_short(states: Table) -> ColumnElement[bool]:
+    """Return the condition that a check stood so for less than a minute: of a year, nobody asks for that."""
+    return states.c.until - states.c.at < MINUTE
 
 
 def _rollups_before(resolution: int, moment: float) -> ColumnElement[bool]:

@@ -85,6 +85,7 @@ def place_of(done: Filled, path: str) -> str:
     group = done.get("/errors", status="all")["groups"][0]["id"]
     (episode,) = [row["id"] for row in done.get("/alerts")["open"] if row["rule"] == "costly"]
     path = path.replace("/errors/{id}", f"/errors/{group}")
+    path = path.replace("{check}", done.get("/health")["checks"][0]["name"])
     return path.replace("{request_id}", done.ids["/crash"][0]).replace("{episode}", episode)
 
 

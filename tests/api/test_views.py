@@ -576,9 +576,23 @@ def test_checks_have_their_history(tmp_path: Any) -> None:
     (check,) = found["checks"]
     assert (found["status"], check["status"], check["critical"], check["output"]) == ("fail", "fail", True, "gone")
     assert (check["name"], check["duration_seconds"], check["checked_at"]) == ("database", 0.25, now)
-    assert check["uptime_24h"] == pytest.approx(0.75)
+    assert check["uptime_24h"] == check["uptime_365d"] == pytest.approx(0.75)
+    assert check["times"]["30d"]["down"] == pytest.approx(100, abs=1)
     assert [span["status"] for span in check["history"]] == ["pass", "fail"]
     assert found["uptime_seconds"] >= 0
+
+
+def test_a_check_has_a_timeline(tmp_path: Any) -> None:
+    """Of minutes here, with the seconds in which it stood in each way; another name is not found."""
+    now = time.time()
+    with filled(tmp_path / "store") as done:
+        with done.monitoring.open_database().writing() as connection:
+            for since, until, status in ((now - 400, now - 100, "pass"), (now - 100, now, "fail")):
+                health.note(connection, [CheckState("database", since, until, status, True, 0.25, "gone")])
+        found = done.get("/health/database", **{"from": "-1h"})
+        assert done.api().get("/monitoring/api/v1/health/other").status_code == 404
+    assert found["resolution_seconds"] == 60
+    assert sum(bucket["down"] for bucket in found["buckets"]) == pytest.approx(100, abs=1)
 
 
 def test_alerts_list_the_rules_with_their_numbers(done: Filled) -> None:

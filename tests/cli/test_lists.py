@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from pathlib import Path
 
 import pytest
 
+from monitoring.store import health
 from monitoring.store.database import FILE_NAME
+from monitoring.store.health import CheckState
+from tests.support.filled import filled
 
 from .conftest import Run
 
@@ -33,6 +37,18 @@ def test_status_is_a_sentence_and_the_routes(run: Run, store: Path) -> None:
     }
     assert counts["GET /crash"][1:3] == ["2", "(100.0%)"]
     assert counts["POST /proposals"][1] == "0"
+
+
+def test_status_tells_how_each_component_stands(run: Run, tmp_path: Path) -> None:
+    """With its uptime of a day, a month and a year, and why it is not well."""
+    now = time.time()
+    with filled(tmp_path / "store") as done, done.monitoring.open_database().writing() as connection:
+        for since, until, status in ((now - 300, now - 100, "pass"), (now - 100, now, "fail")):
+            health.note(connection, [CheckState("database", since, until, status, True, 0.1, "gone")])
+    out = run("status", "--store", tmp_path / "store").out
+    head, row = out.splitlines()[-2:]
+    assert head.split()[:2] == ["component", "status"]
+    assert row.split() == ["database", "fail", "66.7%", "66.7%", "66.7%", "gone"]
 
 
 def test_status_of_a_quiet_time_is_the_sentence_alone(run: Run, store: Path) -> None:

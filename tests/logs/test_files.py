@@ -16,12 +16,13 @@ from typing import Any
 
 import pytest
 
-from monitoring.logs import files, locks
+from monitoring.logs import files
 from monitoring.logs.files import LogFile, RotatingFile
-from monitoring.logs.locks import held_alone
 from monitoring.logs.retention import Retention, hidden_beside
 from monitoring.logs.writer import LogWriter
 from monitoring.testing import FakeClock
+from monitoring.utils import locks
+from monitoring.utils.locks import held_alone
 
 DAY = 86_400
 MIDNIGHT = datetime(2026, 11, 24, tzinfo=UTC).timestamp()

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from monitoring.logs.files import RotatingFile
-from monitoring.logs.locks import held_alone
 from monitoring.logs.retention import Retention, Rotated, free_name, hidden_beside, rotated_files, tidy
 from monitoring.testing import FakeClock
+from monitoring.utils.locks import held_alone
 
 NOW = datetime(2026, 11, 24, 10, 12, 26, 123456, UTC)
 STAMP = "20261124T101226.123456Z"

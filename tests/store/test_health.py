@@ -6,7 +6,7 @@ import pytest
 
 from monitoring.store import health
 from monitoring.store.database import Database
-from monitoring.store.health import STALE_SECONDS, CheckState
+from monitoring.store.health import STALE_SECONDS, CheckState, Times
 
 NOW = 1_800_000_000.0
 
@@ -71,15 +71,44 @@ def test_a_history_is_of_a_time_and_bounded(database: Database) -> None:
     assert history(database, since=2975) == [(2970, 2980, "fail"), (2980, 2990, "pass"), (2990, 2990, "fail")]
 
 
+def times(database: Database, since: float, until: float, name: str = "database") -> Times:
+    """Return how long a check stood in each way."""
+    with database.reading() as connection:
+        return health.times(connection, name, NOW + since, NOW + until)
+
+
+def test_times_are_counted_apart(database: Database) -> None:
+    """Up, warned of, down, and what nobody looked at."""
+    look(database, (0, "pass"), (10, "warn"), (15, "fail"), (20, "pass"), (40, "pass"))
+    look(database, (140, "pass"), (150, "pass"))
+    assert times(database, 0, 160) == Times(up=40.0, warn=5.0, down=5.0, unknown=110.0)
+
+
 @pytest.mark.parametrize(("since", "share"), [(0, 0.875), (-100, 0.875), (10, 5 / 6), (20, 1.0)])
 def test_uptime_is_the_share_of_the_known_time(database: Database, since: float, share: float) -> None:
     """Of what lies in the time; a warning is up."""
     look(database, (0, "pass"), (10, "warn"), (15, "fail"), (20, "pass"), (40, "pass"))
-    with database.reading() as connection:
-        states = health.history(connection, "database", NOW + since)
-    assert health.uptime(states, NOW + since) == pytest.approx(share)
+    assert times(database, since, 40).uptime == pytest.approx(share)
 
 
-def test_uptime_is_unknown_where_nobody_looked() -> None:
+def test_before_it_was_first_looked_at_nothing_counts(database: Database) -> None:
+    """A check that is new was not unknown for a year."""
+    look(database, (0, "pass"), (10, "pass"))
+    assert times(database, -86_400, 10) == Times(up=10.0)
+
+
+def test_uptime_is_unknown_where_nobody_looked(database: Database) -> None:
     """None, and not 100 %."""
-    assert health.uptime([], NOW) is None
+    assert times(database, 0, 10).uptime is None
+
+
+def test_a_timeline_adds_up_to_the_whole(database: Database) -> None:
+    """Each minute's times, those at the ends cut to the time."""
+    look(database, *((second, "fail" if second % 70 < 20 else "pass") for second in range(0, 600, 10)))
+    with database.reading() as connection:
+        line = health.timeline(connection, "database", NOW + 25, NOW + 555, 60)
+    whole = times(database, 25, 555)
+    assert [begin for begin, _ in line] == [int(NOW) + number * 60 for number in range(10)]
+    for way in ("up", "warn", "down", "unknown"):
+        assert sum(getattr(one, way) for _, one in line) == pytest.approx(getattr(whole, way))
+    assert whole.down > 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import AsyncIterator
 
 from starlette.applications import Starlette
@@ -28,6 +29,12 @@ async def slow(request: Request) -> Response:
     """Answer after the given milliseconds."""
     await asyncio.sleep(request.path_params["milliseconds"] / 1_000)
     return PlainTextResponse("slow")
+
+
+async def block(request: Request) -> Response:
+    """Hold the event loop up for the given milliseconds."""
+    time.sleep(request.path_params["milliseconds"] / 1_000)
+    return PlainTextResponse("blocked")
 
 
 async def hold(request: Request) -> Response:
@@ -116,6 +123,7 @@ app = Starlette(
     routes=[
         Route("/items/{id:int}", item),
         Route("/slow/{milliseconds:int}", slow),
+        Route("/block/{milliseconds:int}", block),
         Route("/hold", hold),
         Route("/gated", gated),
         Route("/gate/waiting", gate_waiting),

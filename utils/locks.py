@@ -19,6 +19,11 @@ def share(fd: int) -> bool:
     return _take(fd, fcntl.LOCK_SH)
 
 
+def take(fd: int) -> bool:
+    """Hold a file alone, until it is closed; say whether it is held."""
+    return _take(fd, fcntl.LOCK_EX)
+
+
 def let_go(fd: int) -> None:
     """Give up a file and close it, also for a child that was forked meanwhile and has a copy of the descriptor."""
     with contextlib.suppress(OSError):
