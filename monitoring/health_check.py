@@ -7,6 +7,7 @@ Checks run in the background, once for all workers of a host; whoever asks reads
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import time
 import weakref
@@ -93,18 +94,24 @@ class HealthChecks:
                 )
 
     def start(self) -> None:
-        """Begin to run the checks in the background. Called at the first probe; again is once."""
+        """Begin to run the checks in the background. Called when a server serves and at each probe; again is cheap.
+
+        While a component is not known yet, it is seen here whether another worker knows it.
+        """
         if self._checks:
             self._runner.start()
+            if any(check.result is None for check in list(self._checks.values())):
+                self._runner.try_round()
 
     def stop(self) -> None:
         """Stop running them; another worker goes on. ``start`` begins again."""
         self._runner.stop()
 
     def use_loop(self) -> None:
-        """Have async checks run in the running event loop, which the clients of the app belong to."""
+        """Have async checks run in the event loop of this thread, if one runs: the clients of the app belong to it."""
         if self._loop is None or self._loop.is_closed():
-            self._loop = asyncio.get_running_loop()
+            with contextlib.suppress(RuntimeError):
+                self._loop = asyncio.get_running_loop()
 
     def standing(self) -> HealthReport:
         """Return how everything stands, from memory: microseconds, whatever hangs."""

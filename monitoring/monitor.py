@@ -383,11 +383,13 @@ class Monitoring:
             stuck_seconds=config.stuck_seconds,
             folder=self._shared_folder,
             say=lambda level, event, fields: self.log_lines.emit(level, "monitoring", event, fields),
-            on_serving=self._watch_sigterm,
+            on_serving=self._at_serving,
             on_failure=self.background_failed,
         )
 
-    def _watch_sigterm(self) -> None:
+    def _at_serving(self) -> None:
+        self.health.use_loop()
+        self.health.start()
         if self.config.drain_seconds:
             _at_sigterm.watch(in_front=True)
 

@@ -147,3 +147,15 @@ def test_a_forked_child_runs_its_checks_itself(tmp_path: Path) -> None:
     os.waitpid(child, 0)
     checks.stop()
     assert {str(os.getpid()), str(child)} <= set(runs.read_text().split())
+
+
+def test_a_worker_that_is_asked_first_knows_at_once_what_another_has_found(tmp_path: Path) -> None:
+    """A probe must not find it starting for want of a look."""
+    leader, other = (HealthChecks(folder=lambda: tmp_path) for _ in range(2))
+    for checks in (leader, other):
+        checks.add("database", lambda: None, critical=True)
+    leader.report()
+    other.start()
+    assert other.readiness() == "pass"
+    for checks in (leader, other):
+        checks.stop()

@@ -125,16 +125,29 @@ class CheckRunner:
     def round(self) -> float:
         """Begin what is due, take in what has ended, and return the seconds until the next round."""
         with self._working:
-            now = self._clock()
-            leads = self._shared.leads()
-            if not leads:
-                self._take_over()
-            changed = [check for check in list(self._checks.values()) if self._step(check, now, leads)]
-            if leads and changed:
-                self._shared.publish(
-                    check.result for check in self._checks.values() if check.result and not check.per_process
-                )
-            return self._pause(now)
+            return self._round()
+
+    def _round(self) -> float:
+        now = self._clock()
+        leads = self._shared.leads()
+        if not leads:
+            self._take_over()
+        changed = [check for check in list(self._checks.values()) if self._step(check, now, leads)]
+        if leads and changed:
+            self._shared.publish(
+                check.result for check in list(self._checks.values()) if check.result and not check.per_process
+            )
+        return self._pause(now)
+
+    def try_round(self) -> None:
+        """Do a round in this thread, unless another does one; it waits for nothing."""
+        if self._working.acquire(blocking=False):
+            try:
+                self._round()
+            except Exception as error:
+                self._on_failure("health", error)
+            finally:
+                self._working.release()
 
     def run_all(self, seconds: float = 5.0) -> None:
         """Run every check that has no result or is due, in this call: for scripts, and whoever asks outside a probe."""
@@ -266,7 +279,7 @@ class CheckRunner:
     def _pause(self, now: float) -> float:
         times = [
             check.began + check.timeout_seconds if check.run is not None and not check.has_timed_out else check.due
-            for check in self._checks.values()
+            for check in list(self._checks.values())
         ]
         return min(max(0.005, min(times, default=now + 1.0) - now), _LONGEST_PAUSE_SECONDS)
 

@@ -48,6 +48,12 @@ class FinishedDemo:
         return {line["request_id"] for line in self.requests if fields.items() <= line.items()}
 
 
+def _passing(port: int) -> Line | None:
+    """Return what /health says, once it passes: at first the checks are on their way."""
+    health: Line = json.loads(fetch(f"http://127.0.0.1:{port}/health"))
+    return health if health["status"] == "pass" else None
+
+
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> FinishedDemo:
     """The demo, run to its end once."""
@@ -56,7 +62,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> FinishedDemo:
     process = _start(folder, port=port, workers=2, duration=SECONDS, rate=RATE)
     try:
         process.wait_until(lambda: "stop      Ctrl-C" in process.log_tail(), limit_seconds=60)
-        health = json.loads(fetch(f"http://127.0.0.1:{port}/health"))
+        health = poll(lambda: _passing(port), "all checks to have passed once")
         exit_code = _wait(process)
     finally:
         process.stop()
