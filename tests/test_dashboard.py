@@ -599,6 +599,7 @@ def break_store(folder: Path) -> None:
 def broken(tmp_path: Path) -> Iterator[Any]:
     """A filled store that cannot be used any more."""
     with filled(tmp_path / "store") as done:
+        done.monitoring.background.stop()  # its next round would fail, and failures are raised in tests
         done.monitoring.open_database().close()
         break_store(tmp_path / "store")
         yield done
