@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from .calls import LLMCall
-from .logs.levels import LEVELS, Level
+from .config import Level
+from .logs.levels import LEVELS
 from .logs.lines import LogLines
 from .observation import Block, Kind, Observation, Run
 from .recorder import Fold

@@ -76,12 +76,7 @@ class Monitoring:
         )
         self.metrics = Metrics(self.registry)
         scrubber = _scrubber(config)
-        self.health = HealthChecks(
-            config.service,
-            folder=self._shared_folder,
-            clean=scrubber.scrub_text if scrubber is not None else str,
-            on_failure=self.background_failed,
-        )
+        self.health = self._make_health(scrubber)
         self.log_lines = make_lines(config, scrubber, self._shared_folder, self._count_dropped_lines)
         self.lifecycle = self._make_lifecycle(config)
         self.outbox = Outbox() if config.store is not None else Outbox(capacity=0)
@@ -91,17 +86,7 @@ class Monitoring:
         )
         self.analytics = Analytics(self.outbox, self.metrics, self.open_database)
         self._kept = _kept_requests(config, self.outbox, self._start_background)
-        own: list[Sink] = [
-            self.error_tracker,  # first: it names the group that the line of a request shows
-            self.metrics,
-            CallMetrics(self.metrics),
-            RECENT,
-            self.analytics,
-            RequestLog(self.log_lines),
-            AgentLog(self.log_lines),
-            self._kept,  # last: it keeps the lines, too
-        ]
-        self.recorder = Recorder([*own, *sinks], on_failure, count_failure=self.metrics.count_failure)
+        self.recorder = Recorder([*self._own_sinks(), *sinks], on_failure, count_failure=self.metrics.count_failure)
         self.background = Background(self._make_flusher, on_failure=self.background_failed, on_fork=self._after_fork)
         self._read_side = _ReadSide()
         self.edge: Edge | None = Edge(
@@ -375,6 +360,26 @@ class Monitoring:
             config.rules,
             config.channels,
             links=Links(config.base_url, config.dashboard_path or "", config.service, config.environment),
+        )
+
+    def _own_sinks(self) -> list[Sink]:
+        return [
+            self.error_tracker,  # first: it names the group that the line of a request shows
+            self.metrics,
+            CallMetrics(self.metrics),
+            RECENT,
+            self.analytics,
+            RequestLog(self.log_lines),
+            AgentLog(self.log_lines),
+            self._kept,  # last: it keeps the lines, too
+        ]
+
+    def _make_health(self, scrubber: Scrubber | None) -> HealthChecks:
+        return HealthChecks(
+            self.config.service,
+            folder=self._shared_folder,
+            clean=scrubber.scrub_text if scrubber is not None else str,
+            on_failure=self.background_failed,
         )
 
     def _make_lifecycle(self, config: Config) -> Lifecycle:

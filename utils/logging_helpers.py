@@ -19,8 +19,9 @@ from inspect import Parameter, signature
 from time import perf_counter
 from typing import Any, Final, TypeVar, overload
 
+from monitoring.config import Level
 from monitoring.context import bind, current_record, reset
-from monitoring.logs.levels import LEVELS, Level
+from monitoring.logs.levels import LEVELS
 from monitoring.logs.lines import LogLines
 from monitoring.middleware.edge import attach
 from monitoring.monitor import current

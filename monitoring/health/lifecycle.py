@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from ..utils.shared_file import SharedFile
 from .results import Status
 from .watchdog import LoopWatch, Say
 
@@ -61,7 +61,7 @@ class Lifecycle:
         self._is_serving = False
         self._draining_since: float | None = None
         self._has_told = False
-        self._seen = 0
+        self._drain_file = SharedFile(self._folder, _FILE)
         self._watch: LoopWatch | None = None
         self._thread: threading.Thread | None = None
         self._starting_thread = threading.Lock()
@@ -95,7 +95,7 @@ class Lifecycle:
         """
         self._begin_to_drain()
         if all_workers:
-            self._tell_others()
+            self._drain_file.write(repr(self._unix_clock()).encode())
 
     def leave(self) -> float:
         """Drain because the process is to end, and return the seconds for which its server should go on.
@@ -148,26 +148,12 @@ class Lifecycle:
             since = self._draining_since = self._clock()
         return since
 
-    def _tell_others(self) -> None:
-        folder = self._folder()
-        if folder is None:
-            return
-        temporary = folder / f"{_FILE}.{os.getpid()}"
-        with contextlib.suppress(OSError):
-            temporary.write_text(repr(self._unix_clock()))
-            temporary.replace(folder / _FILE)
-
     def _follow_others(self) -> None:
-        folder = self._folder()
-        if folder is None or self._draining_since is not None:
+        if self._draining_since is not None or not self._drain_file.has_changed():
             return
-        with contextlib.suppress(OSError, ValueError):
-            path = folder / _FILE
-            seen = os.stat(path).st_mtime_ns
-            if seen != self._seen:
-                self._seen = seen
-                if float(path.read_text()) >= self._born:
-                    self._begin_to_drain()
+        with contextlib.suppress(ValueError):
+            if float(self._drain_file.read() or "nan") >= self._born:
+                self._begin_to_drain()
 
     def _watch_loop(self) -> None:
         loop = _running_loop()

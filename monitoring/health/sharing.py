@@ -6,7 +6,6 @@ of it. What was found is a file beside it, replaced as a whole.
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
@@ -16,6 +15,7 @@ from typing import Any, Final
 import orjson
 
 from ..utils import locks
+from ..utils.shared_file import SharedFile
 from .results import CheckResult, Reading
 
 _LOCK: Final = "health.lock"
@@ -27,8 +27,8 @@ class SharedResults:
 
     def __init__(self, folder: Callable[[], Path | None]) -> None:
         self._folder = folder
+        self._file = SharedFile(folder, _FILE)
         self._lock: int | None = None
-        self._seen = 0
 
     def leads(self) -> bool:
         """Say whether this process is the one that runs the checks, and become it where nobody is."""
@@ -45,25 +45,15 @@ class SharedResults:
 
     def publish(self, results: Iterable[CheckResult]) -> None:
         """Tell the other processes what was found."""
-        folder = self._folder()
-        if folder is None:
-            return
-        temporary = folder / f"{_FILE}.{os.getpid()}"
-        with contextlib.suppress(OSError):
-            temporary.write_bytes(orjson.dumps([asdict(result) for result in results]))
-            temporary.replace(folder / _FILE)
+        self._file.write(orjson.dumps([asdict(result) for result in results]))
 
     def read(self) -> list[CheckResult] | None:
         """Return what the process that leads has found, None where that is what was read before."""
-        folder = self._folder()
+        if not self._file.has_changed():
+            return None
         try:
-            path = (folder or Path()) / _FILE
-            seen = os.stat(path).st_mtime_ns if folder is not None else 0
-            if seen == self._seen:
-                return None
-            self._seen = seen
-            return [_result(found) for found in orjson.loads(path.read_bytes())]
-        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+            return [_result(found) for found in orjson.loads(self._file.read() or b"[]")]
+        except (ValueError, TypeError, KeyError, AttributeError):
             return None
 
     def leave(self) -> None:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Final, Literal, NamedTuple
+from typing import Final, NamedTuple
 
-Level = Literal["debug", "info", "warning", "error", "critical"]
+from ..utils.shared_file import SharedFile
 
 LEVELS: Final[Mapping[str, int]] = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 
@@ -54,9 +53,8 @@ class Levels:
         self.on_change: list[Callable[[], None]] = []
         """Called when a level is another than before, in whatever thread has noticed."""
         self._hold = hold
-        self._folder = folder
+        self._file = SharedFile(folder, _FILE)
         self._clock = clock
-        self._seen = (0, 0)
         self._numbers: dict[str, int] = {}
 
     def of(self, logger: str) -> int:
@@ -102,14 +100,14 @@ class Levels:
         changes = {name: change for name, change in self._read().items() if change.until > now and name != logger}
         if level is not None:
             changes[logger] = _Change(level, now + seconds)
-        is_shared = self._write(changes)
+        is_shared = self._file.write(json.dumps(changes).encode())
         self._apply(changes)
         return is_shared
 
     def look(self) -> bool:
         """Follow what was changed in any worker, and what has run out. Return whether a level is another now."""
         now = self._clock()
-        changes = self._read() if self._file_changed() else self.changed
+        changes = self._read() if self._file.has_changed() else self.changed
         valid = {name: change for name, change in changes.items() if change.until > now}
         if valid == self.changed:
             return False
@@ -136,46 +134,13 @@ class Levels:
     def _left(self, change: _Change) -> int:
         return max(0, round(change.until - self._clock()))
 
-    def _path(self) -> Path | None:
-        folder = self._folder()
-        return folder / _FILE if folder is not None else None
-
-    def _file_changed(self) -> bool:
-        path = self._path()
-        try:
-            found = os.stat(path) if path is not None else None
-        except OSError:
-            found = None
-        # The number of the file, too: two changes may come within one tick of the file system's clock.
-        seen = (found.st_mtime_ns, found.st_ino) if found is not None else (0, 0)
-        if seen == self._seen:
-            return False
-        self._seen = seen
-        return True
-
     def _read(self) -> Mapping[str, _Change]:
-        path = self._path()
-        if path is None:
-            return self.changed
+        data = self._file.read()
         try:
-            found = json.loads(path.read_text())
-            return {
+            found = json.loads(data) if data else {}
+            changes = {
                 str(name): _Change(level, float(until)) for name, (level, until) in found.items() if level in LEVELS
             }
-        except FileNotFoundError:
-            return {}
-        except (OSError, ValueError, TypeError, AttributeError):
+        except (ValueError, TypeError, AttributeError):
             return self.changed
-
-    def _write(self, changes: Mapping[str, _Change]) -> bool:
-        path = self._path()
-        if path is None:
-            return False
-        temporary = path.with_name(f"{_FILE}.{os.getpid()}")
-        try:
-            temporary.write_text(json.dumps(changes))
-            temporary.replace(path)
-        except OSError:
-            temporary.unlink(missing_ok=True)
-            return False
-        return True
+        return self.changed if data is None else changes

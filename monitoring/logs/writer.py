@@ -25,6 +25,8 @@ from io import BytesIO
 from time import perf_counter
 from typing import Final, Protocol
 
+from ..utils.children import at_end_of_multiprocessing_child
+
 _BLOCK: Final = 64 * 1024
 """Bytes from which a block is full."""
 
@@ -156,7 +158,7 @@ class LogWriter:
                     self._thread, self.queues = None, False
                     return
                 atexit.register(self.flush)
-                _flush_at_end_of_multiprocessing_child(self.flush)
+                at_end_of_multiprocessing_child(self.flush)
 
     def stop_queue(self, seconds: float = 5.0) -> None:
         """Write everything that waits, and later lines directly until the next request."""
@@ -347,13 +349,6 @@ def _release(lock: threading.Lock) -> None:
     """Let go whoever waits for ``lock``, used as a signal; a signal that is there already is enough."""
     with contextlib.suppress(RuntimeError):
         lock.release()
-
-
-def _flush_at_end_of_multiprocessing_child(flush: Callable[[], None]) -> None:
-    """Register ``flush`` where ``atexit`` does not run: a child of multiprocessing leaves by ``os._exit``."""
-    util = sys.modules.get("multiprocessing.util")
-    if util is not None:
-        util.Finalize(None, flush, exitpriority=0)
 
 
 def _after_fork_in_child() -> None:

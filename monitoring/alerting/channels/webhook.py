@@ -7,12 +7,12 @@ import ssl
 import time
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, field
-from email.utils import parsedate_to_datetime
 from typing import ClassVar, Final
 from urllib.parse import SplitResult, urlsplit
 
 import orjson
 
+from ...utils.headers import is_plain, seconds_of_retry_after
 from .addresses import AddressRefused, connect
 from .channel import DeliveryError
 from .messages import Message
@@ -45,11 +45,11 @@ class Webhook:
     name: str = "webhook"
 
     def __post_init__(self) -> None:
-        if not _is_plain(self.url) or " " in self.url or not self._is_url_allowed():
+        if not is_plain(self.url) or " " in self.url or not self._is_url_allowed():
             raise ValueError(
                 f"url of Webhook {self.name!r} must be a plain https URL (http with allow_http=True), without a user."
             )
-        if not all(map(_is_plain, (*self.headers, *self.headers.values()))):
+        if not all(map(is_plain, (*self.headers, *self.headers.values()))):
             raise ValueError(f"headers of Webhook {self.name!r} must be printable ASCII; remove what is not.")
         if self.secret is not None and not key_of(self.secret):
             raise ValueError(f"secret of Webhook {self.name!r} must not be empty; leave it out for no signature.")
@@ -78,7 +78,9 @@ class Webhook:
         if not 200 <= status < 300:
             permanent = status < 500 and status not in _PASSING
             raise DeliveryError(
-                f"answered {status} {reason}", permanent=permanent, retry_after_seconds=_seconds_of(retry_after)
+                f"answered {status} {reason}",
+                permanent=permanent,
+                retry_after_seconds=seconds_of_retry_after(retry_after),
             )
 
     def _post(self, body: bytes, message_id: str) -> tuple[int, str, str | None]:
@@ -120,19 +122,3 @@ class Webhook:
     @property
     def _parts(self) -> SplitResult:
         return urlsplit(self.url)
-
-
-def _seconds_of(retry_after: str | None) -> float | None:
-    """Return the seconds that a Retry-After header asks for; it may be a number or a date."""
-    if retry_after is None:
-        return None
-    if retry_after.strip().isdecimal():
-        return float(retry_after)
-    try:
-        return max(0.0, parsedate_to_datetime(retry_after).timestamp() - time.time())
-    except ValueError:
-        return None
-
-
-def _is_plain(text: str) -> bool:
-    return isinstance(text, str) and text.isascii() and text.isprintable()

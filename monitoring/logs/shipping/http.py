@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import gzip
 import http.client
 import re
 import socket
 import ssl
-import time
 from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from email.utils import parsedate_to_datetime
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
+from ...utils.headers import is_plain, seconds_of_retry_after
+from .connections import cut
 from .retries import NotDelivered, Refused
 from .tls import wrapped
 
@@ -59,9 +58,9 @@ def endpoint(owner: str, url: str, path: str, headers: Mapping[str, str]) -> End
     except (ValueError, AttributeError):
         parts, port = urlsplit(""), None
     is_usable = parts.scheme in ("http", "https") and parts.hostname and port != 0 and not parts.fragment
-    if not is_usable or not _is_plain(url) or " " in url:
+    if not is_usable or not is_plain(url) or " " in url:
         raise ValueError(f"url of {owner} must be a plain http or https URL such as 'https://logs.example.org'.")
-    if not all(_is_plain(name) and _NAME.fullmatch(name) and _is_plain(value) for name, value in headers.items()):
+    if not all(is_plain(name) and _NAME.fullmatch(name) and is_plain(value) for name, value in headers.items()):
         raise ValueError(f"headers of {owner} must be names such as 'x-team' with printable ASCII; remove what is not.")
     assert parts.hostname is not None
     if parts.username is not None:
@@ -109,11 +108,7 @@ class HttpTransport:
     def abort(self) -> None:
         """Cut the connection that is in use; later sends fail."""
         self._is_aborted = True
-        connected = self._socket
-        if connected is not None:
-            with contextlib.suppress(OSError):
-                # Past what SSLSocket does with it, which is not made for a thread that reads meanwhile.
-                socket.socket.shutdown(connected, socket.SHUT_RDWR)
+        cut(self._socket)
 
     def close(self) -> None:
         """Close the connection that is in use."""
@@ -180,22 +175,6 @@ def _failure(answer: http.client.HTTPResponse) -> NotDelivered | Refused:
         return Refused(reason)
     return NotDelivered(
         reason,
-        retry_after_seconds=_seconds_of(answer.headers["retry-after"]),
+        retry_after_seconds=seconds_of_retry_after(answer.headers["retry-after"]) or 0.0,
         has_failed=answer.status >= 500 and answer.status not in _AWAY,
     )
-
-
-def _seconds_of(retry_after: str | None) -> float:
-    """Return the seconds that a Retry-After header asks for; it may be a number or a date."""
-    if retry_after is None:
-        return 0.0
-    if retry_after.strip().isdecimal():
-        return float(retry_after)
-    try:
-        return max(0.0, parsedate_to_datetime(retry_after).timestamp() - time.time())
-    except ValueError:
-        return 0.0
-
-
-def _is_plain(text: object) -> bool:
-    return isinstance(text, str) and text.isascii() and text.isprintable()

@@ -13,6 +13,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Final
 
+from ...utils.children import at_end_of_multiprocessing_child
 from ..outlets import OnDropped
 from .delivery import Delivery, Transport
 from .limits import Limits
@@ -121,9 +122,7 @@ class ShippingOutlet:
     def _deliver_at_exit(self) -> None:
         atexit.unregister(self._end)
         atexit.register(self._end)
-        util = sys.modules.get("multiprocessing.util")
-        if util is not None:  # a child of multiprocessing leaves by os._exit, without atexit
-            util.Finalize(None, self._end, exitpriority=0)
+        at_end_of_multiprocessing_child(self._end)
 
     def _end(self) -> None:
         """Deliver what waits, and close only where that fails: whoever opened the outlet may have a last line."""

@@ -8,7 +8,6 @@ a receiver is gone, and not where it is killed with messages unread.
 from __future__ import annotations
 
 import array
-import contextlib
 import errno
 import fcntl
 import os
@@ -20,6 +19,7 @@ from collections.abc import Callable, Sequence
 from time import monotonic
 from typing import Final
 
+from . import connections
 from .retries import NotDelivered
 from .syslog_messages import cut
 from .tls import wrapped
@@ -55,10 +55,7 @@ class _Connected:
     def abort(self) -> None:
         """Cut the connection; later ones fail."""
         self._is_aborted = True
-        if (connected := self._socket) is not None:
-            with contextlib.suppress(OSError):
-                # Past what SSLSocket does with it, which is not made for a thread that writes meanwhile.
-                socket.socket.shutdown(connected, socket.SHUT_RDWR)
+        connections.cut(self._socket)
 
     def close(self) -> None:
         """Close the connection, if there is one."""
