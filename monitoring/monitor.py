@@ -534,11 +534,12 @@ def configure(config: Config | None = None, **settings: Any) -> Monitoring:
     """Set up the process's Monitoring and its logging, and return it. ``settings`` are fields of ``Config`` and win
     over it.
 
-    Without a config the ``MONITORING_*`` environment variables are read. The former Monitoring is closed. Raise
-    ConfigError.
+    Without a config the ``MONITORING_*`` environment variables are read. Checks registered so far go with it, and the
+    former Monitoring is closed. Raise ConfigError.
     """
     monitoring = Monitoring(with_settings(config, settings))
     former = make_current(monitoring)
+    monitoring.health.adopt(former.health)
     configure_logging(monitoring.log_lines, monitoring.config)
     former.close()  # when no line comes to it any more
     _at_sigterm.watch(in_front=monitoring.config.drain_seconds > 0)
@@ -547,16 +548,10 @@ def configure(config: Config | None = None, **settings: Any) -> Monitoring:
     return monitoring
 
 
-def activate(monitoring: Monitoring) -> None:
-    """Make ``monitoring`` the process's current one, and close the former."""
-    make_current(monitoring).close()
-
-
 def make_current(monitoring: Monitoring) -> Monitoring:
-    """Make ``monitoring`` the process's current one and return the former; checks registered so far go with it."""
+    """Make ``monitoring`` the process's current one and return the former."""
     global _current
     former, _current = _current, monitoring
-    monitoring.health.adopt(former.health)
     set_current_edge(monitoring.edge)
     return former
 

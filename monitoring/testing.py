@@ -9,7 +9,7 @@ from typing import Any
 
 from .config import with_settings
 from .context import current_record
-from .monitor import Monitoring, activate, make_current
+from .monitor import Monitoring, make_current
 from .observation import KINDS, Kind, Observation
 from .recorder import Fold
 
@@ -61,11 +61,12 @@ def use(*sinks: MemorySink, **settings: Any) -> Iterator[Monitoring]:
         monitoring.registry.keep_in_memory()
     token = current_record.set(None)
     former = make_current(monitoring)
+    monitoring.health.adopt(former.health)
     try:
         yield monitoring
     finally:
         current_record.reset(token)
-        activate(former)
+        make_current(former).close()
 
 
 def _raise(part: str, error: Exception) -> None:

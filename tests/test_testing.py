@@ -24,6 +24,17 @@ def test_use_makes_a_monitoring_current_for_a_block() -> None:
     assert [(one.kind, one.name, one.outcome) for one in sink.observations] == [("span", "work", "ok")]
 
 
+def test_checks_of_the_app_are_there_in_a_block_and_those_of_the_block_end_with_it() -> None:
+    """One test's checks do not run in the next."""
+    configured = monitoring.configure(store=None, log_destination="stderr")
+    configured.health.add("of the app", lambda: None)
+    with use() as active:
+        assert active.health.of("of the app") is not None
+        active.health.add("of the test", lambda: None)
+    assert monitoring.current() is configured
+    assert configured.health.of("of the test") is None
+
+
 def test_use_raises_what_the_pack_would_swallow() -> None:
     """A failing sink is an AssertionError in tests, so that nothing hides."""
 

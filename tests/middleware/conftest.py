@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from monitoring import Config, Monitoring, shutdown
-from monitoring.monitor import activate
+from monitoring.monitor import make_current
 from monitoring.testing import MemorySink
 from tests.middleware.twins import AsgiTwin, Twin, WsgiTwin, using
 
@@ -38,6 +38,6 @@ def unguarded(sink: MemorySink) -> Iterator[Monitoring]:
     """A Monitoring as it is in production: what fails in it is counted and goes no further."""
     monitoring = Monitoring(Config(log_destination=os.devnull, store=None), sinks=[sink])
     monitoring.registry.keep_in_memory()
-    activate(monitoring)
+    make_current(monitoring).close()
     yield monitoring
     shutdown()
