@@ -3,7 +3,7 @@ PORT ?= 8000
 WORKERS ?= 2
 PYTHON ?= python3
 BIN := .venv/bin
-COMPONENTS := prometheus chromium redis-server memcached postgresql=psql npm:@copilotkit/aimock@1.43.0 \
+COMPONENTS := prometheus chromium redis-server memcached postgresql=psql mariadb-server=mariadbd npm:@copilotkit/aimock@1.43.0 \
 	rsyslog=rsyslogd 'rsyslog-gnutls=/usr/lib/*/rsyslog/lmnsd_gtls.so'
 
 .PHONY: demo test test-long lint bench dashboard clean

@@ -6,17 +6,20 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from importlib.metadata import entry_points
 from typing import Any, Final, Protocol, TypeVar, cast
 
 from monitoring.monitor import current
 from monitoring.recorder import Recorder
 
 from .attachment import Detach, Link
+from .marks import mark_of, set_mark, take_mark
 
 T = TypeVar("T")
 
-_ATTACHED: Final = "_monitoring"
+ENTRY_POINTS: Final = "monitoring.adapters"
+"""Group in which an installed package names its adapters: the full name of a class, and the object that adapts it."""
 
 
 class Adapter(Protocol):
@@ -25,7 +28,7 @@ class Adapter(Protocol):
     def carrier(self, client: Any) -> Any:
         """Return the object whose attributes are replaced: the client, or what several clients share.
 
-        It carries the mark of being wrapped, so it needs a ``__dict__``.
+        It carries the mark of being wrapped, so it needs a ``__dict__`` or room for weak references.
         """
         ...
 
@@ -67,7 +70,7 @@ def wrap(client: T, *, name: str | None = None, recorder_of: Callable[[], Record
     """
     adapter = _adapter_for(client, "wrap")
     carrier = adapter.carrier(client)
-    if _ATTACHED not in vars(carrier):
+    if mark_of(carrier) is None:
         link = Link(recorder_of or _current_recorder, name)
         try:
             detach = adapter.attach(client, link)
@@ -76,7 +79,7 @@ def wrap(client: T, *, name: str | None = None, recorder_of: Callable[[], Record
                 f"wrap() cannot instrument this {_full_name(type(client))}: {error}; use a version of its library that "
                 "the adapter knows, or register_adapter() one of your own."
             ) from error
-        vars(carrier)[_ATTACHED] = (link, detach)
+        set_mark(carrier, (link, detach))
     return client
 
 
@@ -87,8 +90,9 @@ def unwrap(client: T) -> T:
     clients that ``with_options`` made are wrapped clients of their own.
     """
     carrier = _adapter_for(client, "unwrap").carrier(client)
-    if _ATTACHED in vars(carrier):
-        link, detach = vars(carrier).pop(_ATTACHED)
+    mark = take_mark(carrier)
+    if mark is not None:
+        link, detach = mark
         link.cut()
         detach()
     return client
@@ -99,16 +103,34 @@ def _current_recorder() -> Recorder:
 
 
 def _adapter_for(client: object, verb: str) -> Adapter:
-    for kind in type(client).__mro__:
-        adapter = _ADAPTERS.get(_full_name(kind))
-        if isinstance(adapter, str):
-            return cast(Adapter, importlib.import_module(f"{__name__}.{adapter}"))
-        if adapter is not None:
-            return adapter
+    names = [_full_name(kind) for kind in type(client).__mro__]
+    adapter = _known(names) or _installed(names)
+    if adapter is not None:
+        return adapter
     raise TypeError(
         f"{verb}() got a {_full_name(type(client))}; it knows {', '.join(sorted(_ADAPTERS))}. "
         "Teach it another with monitoring.integrations.register_adapter()."
     )
+
+
+def _known(names: Iterable[str]) -> Adapter | None:
+    for name in names:
+        adapter = _ADAPTERS.get(name)
+        if isinstance(adapter, str):
+            return cast(Adapter, importlib.import_module(f"{__name__}.{adapter}"))
+        if adapter is not None:
+            return adapter
+    return None
+
+
+def _installed(names: Sequence[str]) -> Adapter | None:
+    """Return the adapter that another installed package provides for one of these classes, and remember it."""
+    provided = {point.name: point for point in entry_points(group=ENTRY_POINTS)}
+    for name in names:
+        if name in provided:
+            register_adapter(name, provided[name].load())
+            return _known([name])
+    return None
 
 
 def _full_name(kind: type) -> str:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
 from time import perf_counter
 from typing import Any, Final, TypeVar
 
 from monitoring.calls import Call
-from monitoring.context import is_muted
+from monitoring.context import is_muted, reset
+from monitoring.observation import Kind
 from monitoring.recorder import NullRecorder, Recorder
+
+from .layers import Layer, claim, current_layer
 
 T = TypeVar("T")
 Detach = Callable[[], None]
@@ -79,14 +82,68 @@ async def observed_async(
     return result
 
 
+def layered(kind: Kind, link: Link, describe: Describe, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+    """Do the same for a client that works through others: report the call unless a wrapped one below does."""
+    recorder = link.recorder()
+    if recorder is None:
+        return function(*args, **kwargs)
+    layer = Layer(kind, link.name, current_layer.get())
+    token = current_layer.set(layer)
+    started = perf_counter()
+    try:
+        result = function(*args, **kwargs)
+    except BaseException as error:
+        _end(layer, token)
+        if not layer.is_counted:
+            report(recorder, describe, args, started, None, error)
+        raise
+    _end(layer, token)
+    if not layer.is_counted:
+        report(recorder, describe, args, started, result, None)
+    return result
+
+
+async def layered_async(
+    kind: Kind, link: Link, describe: Describe, function: Callable[..., Awaitable[T]], *args: Any, **kwargs: Any
+) -> T:
+    """Do the same with a function that is awaited."""
+    recorder = link.recorder()
+    if recorder is None:
+        return await function(*args, **kwargs)
+    layer = Layer(kind, link.name, current_layer.get())
+    token = current_layer.set(layer)
+    started = perf_counter()
+    try:
+        result = await function(*args, **kwargs)
+    except BaseException as error:
+        _end(layer, token)
+        if not layer.is_counted:
+            report(recorder, describe, args, started, None, error)
+        raise
+    _end(layer, token)
+    if not layer.is_counted:
+        report(recorder, describe, args, started, result, None)
+    return result
+
+
+def _end(layer: Layer, token: Token[Layer | None]) -> None:
+    layer.is_over = True
+    reset(current_layer, token)
+
+
 def report(recorder: Recorder, describe: Callable[..., Call], *facts: Any) -> None:
-    """Record the call that ``describe(*facts)`` makes. Never raises: a bug in there is the pack's own failure."""
+    """Record the call that ``describe(*facts)`` makes, unless it is counted already by a client around this one.
+
+    Never raises: a bug in there is the pack's own failure.
+    """
     try:
         call = describe(*facts)
+        counts = current_layer.get() is None or claim(call)
     except Exception as error:
         recorder.failed(_name(describe), error)
     else:
-        recorder.record(call)
+        if counts:
+            recorder.record(call)
 
 
 def attempt(link: Link, act: Callable[..., object], *args: Any) -> None:

@@ -10,6 +10,20 @@ import pytest
 
 import monitoring
 
+pytest.register_assert_rewrite("tests.integrations.contract")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let the table of integrations/README.md be written."""
+    parser.addoption("--contract-table", action="store_true", help="write the table of integrations/README.md")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Collect what the tests find of each adapter."""
+    from tests.integrations.contract_table import ContractTable
+
+    config.pluginmanager.register(ContractTable(is_to_write=config.getoption("contract_table")))
+
 
 @pytest.fixture(autouse=True)
 def clean_slate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:

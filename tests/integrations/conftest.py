@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from tests.support.components import require, unavailable
+from tests.support.mariadb import mariadb
+from tests.support.postgresql import postgresql
 from tests.support.processes import running
-
-pytest.register_assert_rewrite("tests.integrations.contract")
 
 AIMOCK = Path(__file__).parents[2] / ".venv/npm/node_modules/@copilotkit/aimock/dist/cli.js"
 USAGE = {"prompt_tokens": 111, "completion_tokens": 22, "total_tokens": 133}
@@ -55,6 +55,39 @@ def redis_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
         return [program, *f"--port {port} --bind 127.0.0.1 --appendonly no".split(), "--save", "", "--dir", str(folder)]
 
     with running(command, _answers_ping, folder / "log", cwd=folder) as (_, port):
+        yield port
+
+
+@pytest.fixture(scope="session")
+def memcached_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """The port of a memcached."""
+    folder = tmp_path_factory.mktemp("memcached")
+    program = require("memcached", "pymemcache")
+
+    def command(port: int) -> list[str]:
+        return [program, *f"-u nobody -l 127.0.0.1 -p {port} -U 0 -m 16".split()]
+
+    with running(command, _answers_version, folder / "log", cwd=folder) as (_, port):
+        yield port
+
+
+def _answers_version(port: int) -> bool:
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+        connection.sendall(b"version\r\n")
+        return connection.recv(7) == b"VERSION"
+
+
+@pytest.fixture(scope="session")
+def postgresql_url() -> Iterator[str]:
+    """The URL, as SQLAlchemy and psycopg take it, of a PostgreSQL that keeps statistics of its statements."""
+    with postgresql("shared_preload_libraries=pg_stat_statements") as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def mariadb_port() -> Iterator[int]:
+    """The port of a MariaDB, whose user ``root`` has no password."""
+    with mariadb() as port:
         yield port
 
 

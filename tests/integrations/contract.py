@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import os
+import traceback
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
+from types import MappingProxyType
 from typing import Any, Protocol, TypeVar
 
 import pytest
@@ -23,15 +26,48 @@ SECRET = "hunter2-the-planted-secret"
 """Every subject sends it where secrets go: as a parameter, a key, a value, a header, a prompt."""
 
 
-class Subject(Protocol):
-    """One kind of client, and the things that the claims need it to do. Sync clients are called from coroutines too."""
+CLAIMS = {
+    "test_wrap_returns_the_same_object_of_the_same_type": "same object",
+    "test_the_result_is_unchanged": "same result",
+    "test_the_exception_is_unchanged": "same error",
+    "test_a_success_is_observed": "observed",
+    "test_an_error_is_observed": "errors",
+    "test_a_cancellation_is_observed": "cancelled",
+    "test_wrapping_twice_is_wrapping_once": "once",
+    "test_unwrap_restores_what_was_there": "restored",
+    "test_a_client_can_be_wrapped_again": "again",
+    "test_wrapping_may_come_before_configure": "any order",
+    "test_it_is_observed_in_a_forked_child": "fork",
+    "test_nothing_is_observed_when_muted": "muted",
+    "test_no_secret_is_kept": "no payload",
+    "test_request_and_block_are_attached": "context",
+    "test_a_bug_of_the_adapter_does_not_reach_the_caller": "guarded",
+}
+"""The claims by the tests that show them, and the columns in which the README's table tells of them."""
 
+
+class Subject(Protocol):
+    """One kind of client, and the things that the claims need it to do: derive from it.
+
+    Sync clients are called from coroutines, too.
+    """
+
+    client: str
+    """What users call it: ``redis.Redis``. Its row in the README's table."""
+    library: str
+    """The distribution that it is of, as in oldest.toml; ``Python`` for the standard library."""
+    exceptions: Mapping[str, str] = MappingProxyType({})
+    """Tests of claims that do not hold for it, and why. Each must fail."""
     kind: Kind
     error: type[Exception]
     """What `fail` raises."""
 
     def opened(self) -> AbstractAsyncContextManager[Any]:
         """Return a block with a fresh client, not wrapped, that is closed at its end."""
+        ...
+
+    def unused(self) -> Any | None:
+        """Return a client that has not connected yet, None where there is none without a connection."""
         ...
 
     async def succeed(self, client: Any) -> object:
@@ -57,6 +93,13 @@ class Contract:
     @pytest.fixture
     def sink(self) -> MemorySink:
         return MemorySink()
+
+    @pytest.fixture(autouse=True)
+    def exception(self, request: pytest.FixtureRequest, subject: Subject) -> None:
+        """Expect a claim that does not hold to fail."""
+        reason = subject.exceptions.get(request.node.originalname)
+        if reason is not None:
+            request.applymarker(pytest.mark.xfail(reason=reason, strict=True))
 
     def test_wrap_returns_the_same_object_of_the_same_type(self, subject: Subject) -> None:
         """The client is instrumented in place."""
@@ -148,6 +191,21 @@ class Contract:
 
         run(subject, scenario)
         assert len(sink.observations) == 1
+
+    def test_it_is_observed_in_a_forked_child(self, subject: Subject) -> None:
+        """A client that was wrapped before a fork and is used after it counts in the child."""
+
+        def use_in_child() -> None:
+            sink = MemorySink()
+            with use(sink):
+                asyncio.run(_awaited(subject.succeed(client)))
+            assert len(sink.observations) == 1
+
+        client = subject.unused()
+        if client is None:
+            pytest.skip("it is nothing without a connection, which belongs to one process")
+        monitoring.wrap(client)
+        assert in_child(use_in_child) == 0
 
     def test_nothing_is_observed_when_muted(self, subject: Subject, sink: MemorySink) -> None:
         """What happens under ``muted`` is invisible."""
@@ -241,6 +299,23 @@ def run(subject: Subject, scenario: Callable[[Any], Awaitable[T]]) -> T:
             return await scenario(client)
 
     return asyncio.run(with_client())
+
+
+async def _awaited(awaitable: Awaitable[T]) -> T:
+    return await awaitable
+
+
+def in_child(act: Callable[[], object]) -> int:
+    """Do something in a forked child, and return 0 unless it raised."""
+    child = os.fork()
+    if child == 0:
+        try:
+            act()
+            os._exit(0)
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 async def raised(subject: Subject, client: Any) -> Exception:

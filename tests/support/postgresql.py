@@ -15,13 +15,14 @@ from tests.support.processes import free_port
 
 
 @contextmanager
-def postgresql() -> Iterator[str]:
-    """Run a server for the length of the block and give the URL of its database."""
+def postgresql(*settings: str) -> Iterator[str]:
+    """Run a server for the length of the block and give the URL of its database; `settings` are like ``name=value``."""
     folder = Path(tempfile.mkdtemp(prefix="monitoring-pg-"))
     if os.getuid() == 0:  # the server refuses to run as root
         shutil.chown(folder, "postgres", "postgres")
     port = free_port()
     options = f"-c listen_addresses= -c unix_socket_directories={folder} -c port={port} -c fsync=off"
+    options += "".join(f" -c {setting}" for setting in settings)
     try:
         _run([_program("initdb"), "-D", f"{folder}/data", "-U", "monitoring", "-A", "trust", "-E", "UTF8"])
         control = [_program("pg_ctl"), "-D", f"{folder}/data", "-w"]

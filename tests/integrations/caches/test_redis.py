@@ -19,9 +19,11 @@ from tests.integrations.contract import SECRET, CancellableContract, Contract, S
 redis = pytest.importorskip("redis")
 
 
-class SyncRedis:
+class SyncRedis(Subject):
     """``redis.Redis``."""
 
+    client = "redis `Redis`"
+    library = "redis"
     kind: Kind = "cache"
     error = redis.ResponseError
 
@@ -35,6 +37,9 @@ class SyncRedis:
             client.set(SECRET, SECRET)
             yield client
 
+    def unused(self) -> Any:
+        return redis.Redis(port=self._port)
+
     async def succeed(self, client: Any) -> object:
         return client.get(SECRET)
 
@@ -42,9 +47,11 @@ class SyncRedis:
         return client.lpush(SECRET, SECRET)
 
 
-class AsynchronousRedis:
+class AsynchronousRedis(Subject):
     """``redis.asyncio.Redis``."""
 
+    client = "redis.asyncio `Redis`"
+    library = "redis"
     kind: Kind = "cache"
     error = redis.ResponseError
 
@@ -57,6 +64,9 @@ class AsynchronousRedis:
             await client.flushall()
             await client.set(SECRET, SECRET)
             yield client
+
+    def unused(self) -> Any:
+        return redis.asyncio.Redis(port=self._port)
 
     async def succeed(self, client: Any) -> object:
         return await client.get(SECRET)

@@ -50,9 +50,11 @@ FOUND = select(Funder.name).where(Funder.name != SECRET).order_by(Funder.id)
 BROKEN = text("SELECT nothing FROM nowhere WHERE secret = :secret")
 
 
-class SyncEngine:
+class SyncEngine(Subject):
     """``create_engine``."""
 
+    client = "SQLAlchemy `Engine`"
+    library = "SQLAlchemy"
     kind: Kind = "db"
     error = OperationalError
 
@@ -66,6 +68,9 @@ class SyncEngine:
         yield engine
         engine.dispose()
 
+    def unused(self) -> Engine:
+        return create_engine(f"sqlite:///{self._path}")
+
     async def succeed(self, client: Engine) -> object:
         with client.connect() as connection:
             return connection.execute(FOUND).all()
@@ -75,9 +80,11 @@ class SyncEngine:
             return connection.execute(BROKEN, {"secret": SECRET})
 
 
-class AsynchronousEngine:
+class AsynchronousEngine(Subject):
     """``create_async_engine``, on aiosqlite."""
 
+    client = "SQLAlchemy `AsyncEngine`"
+    library = "SQLAlchemy"
     kind: Kind = "db"
     error = OperationalError
 
@@ -90,6 +97,9 @@ class AsynchronousEngine:
         engine = create_async_engine(f"sqlite+aiosqlite:///{self._path}", connect_args={"timeout": 1})
         yield engine
         await engine.dispose()
+
+    def unused(self) -> AsyncEngine:
+        return create_async_engine(f"sqlite+aiosqlite:///{self._path}")
 
     async def succeed(self, client: AsyncEngine) -> object:
         async with client.connect() as connection:

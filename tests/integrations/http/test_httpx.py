@@ -20,21 +20,27 @@ from tests.support.processes import free_port
 HEADERS = {"authorization": f"Bearer {SECRET}"}
 
 
-class SyncClient:
+class SyncClient(Subject):
     """``Client`` of either library."""
 
+    name = "Client"
     kind: Kind = "http"
 
     def __init__(self, library: Any, port: int) -> None:
-        self._library = library
+        self.library = library.__name__
+        self.client = f"{self.library} `{self.name}`"
+        self._make = getattr(library, self.name)
         self._base_url = f"http://127.0.0.1:{port}"
         self._refused = f"http://127.0.0.1:{free_port()}"
         self.error: type[Exception] = library.ConnectError
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[Any]:
-        with self._library.Client(base_url=self._base_url, headers=HEADERS) as client:
+        with self._make(base_url=self._base_url, headers=HEADERS) as client:
             yield client
+
+    def unused(self) -> Any:
+        return self._make(base_url=self._base_url)
 
     async def succeed(self, client: Any) -> object:
         response = client.get(f"/200?token={SECRET}")
@@ -47,9 +53,11 @@ class SyncClient:
 class AsynchronousClient(SyncClient):
     """``AsyncClient`` of either library."""
 
+    name = "AsyncClient"
+
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[Any]:
-        async with self._library.AsyncClient(base_url=self._base_url, headers=HEADERS) as client:
+        async with self._make(base_url=self._base_url, headers=HEADERS) as client:
             yield client
 
     async def succeed(self, client: Any) -> object:

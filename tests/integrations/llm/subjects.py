@@ -12,7 +12,7 @@ import openai
 from monitoring.calls import LLMCall
 from monitoring.observation import Kind
 from monitoring.testing import MemorySink
-from tests.integrations.contract import SECRET
+from tests.integrations.contract import SECRET, Subject
 
 GPT, CLAUDE = "gpt-4o", "claude-haiku-4-5"
 WITH_USAGE = {"include_usage": True}
@@ -28,9 +28,11 @@ def calls(sink: MemorySink) -> list[LLMCall]:
     return cast("list[LLMCall]", sink.of_kind("llm"))
 
 
-class OpenAISubject:
+class OpenAISubject(Subject):
     """``OpenAI``: a chat completion."""
 
+    client = "openai `OpenAI`"
+    library = "openai"
     kind: Kind = "llm"
     error = openai.RateLimitError
 
@@ -47,6 +49,9 @@ class OpenAISubject:
         with openai.OpenAI(**self.settings) as client:
             yield client
 
+    def unused(self) -> Any:
+        return openai.OpenAI(**self.settings)
+
     async def succeed(self, client: Any) -> object:
         return client.chat.completions.create(model=GPT, messages=says("hello")).choices[0].message.content
 
@@ -57,10 +62,15 @@ class OpenAISubject:
 class AsyncOpenAISubject(OpenAISubject):
     """``AsyncOpenAI``: a chat completion."""
 
+    client = "openai `AsyncOpenAI`"
+
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[Any]:
         async with openai.AsyncOpenAI(**self.settings) as client:
             yield client
+
+    def unused(self) -> Any:
+        return openai.AsyncOpenAI(**self.settings)
 
     async def succeed(self, client: Any) -> object:
         answer = await client.chat.completions.create(model=GPT, messages=says("hello"))
@@ -74,9 +84,11 @@ class AsyncOpenAISubject(OpenAISubject):
         return await hanging.chat.completions.create(model=GPT, messages=says("hello"))
 
 
-class AnthropicSubject:
+class AnthropicSubject(Subject):
     """``Anthropic``: a message."""
 
+    client = "anthropic `Anthropic`"
+    library = "anthropic"
     kind: Kind = "llm"
     error = anthropic.RateLimitError
 
@@ -93,6 +105,9 @@ class AnthropicSubject:
         with anthropic.Anthropic(**self.settings) as client:
             yield client
 
+    def unused(self) -> Any:
+        return anthropic.Anthropic(**self.settings)
+
     async def succeed(self, client: Any) -> object:
         return client.messages.create(model=CLAUDE, max_tokens=9, messages=says("hello")).content[0].text
 
@@ -103,10 +118,15 @@ class AnthropicSubject:
 class AsyncAnthropicSubject(AnthropicSubject):
     """``AsyncAnthropic``: a message."""
 
+    client = "anthropic `AsyncAnthropic`"
+
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[Any]:
         async with anthropic.AsyncAnthropic(**self.settings) as client:
             yield client
+
+    def unused(self) -> Any:
+        return anthropic.AsyncAnthropic(**self.settings)
 
     async def succeed(self, client: Any) -> object:
         answer = await client.messages.create(model=CLAUDE, max_tokens=9, messages=says("hello"))

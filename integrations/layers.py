@@ -1,0 +1,47 @@
+"""Clients that work through other clients: of those around one another, the innermost that is wrapped counts a call.
+
+An ORM sends its statements by a driver, a cache its look-ups by a Redis client. The inner one sees each of them, with
+retries and all; the outer one knows what the user calls the whole. So the outer one opens a layer, lends its name, and
+reports only what nobody below has counted.
+"""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from typing import Final
+
+from monitoring.calls import CacheCall, Call
+from monitoring.observation import Kind
+
+
+class Layer:
+    """One call of an outer client that goes on."""
+
+    __slots__ = ("is_counted", "is_over", "kind", "name", "outer")
+
+    def __init__(self, kind: Kind, name: str | None, outer: Layer | None) -> None:
+        self.kind = kind
+        self.name = name
+        """What the user calls the outer client, None where nothing."""
+        self.outer = outer
+        self.is_counted = False
+        """Whether a client below has counted what it did for this call."""
+        self.is_over = False
+        """Whether the call has ended: what a driver tells later of it is counted already."""
+
+
+current_layer: Final[ContextVar[Layer | None]] = ContextVar("monitoring_layer", default=None)
+
+
+def claim(call: Call) -> bool:
+    """Say whether ``call`` counts, tell the layers around it so, and give it the name of the outermost."""
+    layer = current_layer.get()
+    while layer is not None:
+        if layer.kind == call.kind:
+            if layer.is_over:
+                return False
+            layer.is_counted = True
+            if layer.name and isinstance(call, CacheCall):
+                call.cache = layer.name
+        layer = layer.outer
+    return True
