@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from monitoring.calls import DatabaseCall
 from monitoring.context import muted
-from monitoring.integrations.attachment import Detach, Link, layered, replace_attributes
+from monitoring.integrations.attachment import Detach, Link, layering, replace_attributes
 
 from .statements import describe
 
@@ -33,9 +33,9 @@ def attach(client: Any, link: Link) -> Detach:
     return replace_attributes(
         dialect,
         {
-            "do_execute": partial(layered, "db", link, describe_call, dialect.do_execute),
-            "do_executemany": partial(layered, "db", link, describe_call, dialect.do_executemany),
-            "do_execute_no_params": partial(layered, "db", link, describe_call, dialect.do_execute_no_params),
+            "do_execute": layering("db", link, describe_call, dialect.do_execute),
+            "do_executemany": layering("db", link, describe_call, dialect.do_executemany),
+            "do_execute_no_params": layering("db", link, describe_call, dialect.do_execute_no_params),
             "initialize": partial(_unseen, dialect.initialize),
         },
     )

@@ -9,10 +9,17 @@ from typing import Any
 import pytest
 
 from monitoring.calls import CacheCall, Call, DatabaseCall
-from monitoring.integrations.attachment import Link, layered, layered_async, observed, report
+from monitoring.integrations import attachment
+from monitoring.integrations.attachment import Link, layering, layering_async, observing, report
 from monitoring.integrations.layers import current_layer
 from monitoring.recorder import Recorder
 from monitoring.testing import MemorySink
+
+
+@pytest.fixture(autouse=True)
+def _clients_below(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some client of the kind is wrapped."""
+    monkeypatch.setattr(attachment, "has_clients_below", {"cache"}.__contains__)
 
 
 @pytest.fixture
@@ -48,7 +55,7 @@ def names(sink: MemorySink) -> list[str]:
 
 def test_what_nobody_below_counts_is_counted_by_the_outer_client(sink: MemorySink, recorder: Recorder) -> None:
     """Its inner client is not wrapped."""
-    assert layered("cache", link(recorder), OUTER, lambda: 7) == 7
+    assert layering("cache", link(recorder), OUTER, lambda: 7)() == 7
     assert names(sink) == ["outer"]
     assert current_layer.get() is None
 
@@ -58,10 +65,10 @@ def test_the_innermost_counts_each_of_its_calls(sink: MemorySink, recorder: Reco
 
     def act() -> None:
         for _ in range(2):
-            observed(link(recorder, "redis"), INNER, lambda: None)
+            observing(link(recorder, "redis"), INNER, lambda: None)()
 
-    middle = partial(layered, "cache", link(recorder, "middle"), MIDDLE, act)
-    layered("cache", link(recorder, "pages"), OUTER, middle)
+    middle = layering("cache", link(recorder, "middle"), MIDDLE, act)
+    layering("cache", link(recorder, "pages"), OUTER, middle)()
     assert names(sink) == ["inner", "inner"]
     assert [call.cache for call in sink.of_kind("cache")] == ["pages", "pages"]  # type: ignore[attr-defined]
 
@@ -73,16 +80,16 @@ def test_a_failure_is_counted_once(sink: MemorySink, recorder: Recorder) -> None
         raise LookupError("gone")
 
     with pytest.raises(LookupError):
-        layered("cache", link(recorder), OUTER, partial(observed, link(recorder), INNER, fail))
+        layering("cache", link(recorder), OUTER, observing(link(recorder), INNER, fail))()
     assert names(sink) == ["inner"]
     with pytest.raises(LookupError):
-        layered("cache", link(recorder), OUTER, fail)
+        layering("cache", link(recorder), OUTER, fail)()
     assert [(call.name, call.outcome) for call in sink.observations] == [("inner", "error"), ("outer", "error")]
 
 
 def test_calls_of_another_kind_are_none_of_its_own(sink: MemorySink, recorder: Recorder) -> None:
     """A cache that lies in a database makes both kinds of calls."""
-    layered("cache", link(recorder), OUTER, partial(observed, link(recorder), database_call, lambda: None))
+    layering("cache", link(recorder), OUTER, observing(link(recorder), database_call, lambda: None))()
     assert [call.kind for call in sink.observations] == ["db", "cache"]
 
 
@@ -93,7 +100,7 @@ def test_what_a_driver_tells_after_the_call_is_part_of_it(sink: MemorySink, reco
         asyncio.get_running_loop().call_soon(report, recorder, INNER, (), 0.0, None, None)
 
     async def scenario() -> None:
-        await layered_async("cache", link(recorder), OUTER, act)
+        await layering_async("cache", link(recorder), OUTER, act)()
         await asyncio.sleep(0)
 
     asyncio.run(scenario())
@@ -106,12 +113,12 @@ def test_layers_of_tasks_do_not_mix(sink: MemorySink, recorder: Recorder) -> Non
     async def through(*, wrapped: bool) -> None:
         await asyncio.sleep(0)
         if wrapped:
-            observed(link(recorder), INNER, lambda: None)
+            observing(link(recorder), INNER, lambda: None)()
         await asyncio.sleep(0)
 
     async def scenario() -> None:
         await asyncio.gather(
-            *(layered_async("cache", link(recorder), OUTER, partial(through, wrapped=one)) for one in (True, False))
+            *(layering_async("cache", link(recorder), OUTER, partial(through, wrapped=one))() for one in (True, False))
         )
 
     asyncio.run(scenario())
@@ -126,5 +133,5 @@ def test_a_failing_description_is_not_counted(sink: MemorySink) -> None:
     def broken(*_: object) -> Call:
         raise RuntimeError("a bug")
 
-    layered("cache", link(recorder), OUTER, partial(observed, link(recorder), broken, lambda: None))
+    layering("cache", link(recorder), OUTER, observing(link(recorder), broken, lambda: None))()
     assert (names(sink), len(failures)) == (["outer"], 1)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ import monitoring
 from monitoring import integrations
 from monitoring.calls import CacheCall
 from monitoring.integrations import register_adapter
-from monitoring.integrations.attachment import Detach, Link, observed, replace_attributes
+from monitoring.integrations.attachment import Detach, Link, observing, replace_attributes
 from monitoring.testing import MemorySink, use
 
 
@@ -37,7 +36,7 @@ class MemoAdapter:
         return client
 
     def attach(self, client: Any, link: Link) -> Detach:
-        return replace_attributes(client, {"recall": partial(observed, link, self.call, client.recall)})
+        return replace_attributes(client, {"recall": observing(link, self.call, client.recall)})
 
     def call(self, args: tuple[Any, ...], started: float, result: Any, error: BaseException | None) -> CacheCall:
         call = CacheCall(started, error)
