@@ -1,7 +1,7 @@
 """The table of integrations/README.md: which claims of the contract held for which client, as the tests found it.
 
-``pytest tests/integrations --contract-table`` writes it. In every other run a claim fails where the table tells something
-else of it.
+``pytest tests/integrations --contract-table`` writes it. In every other run a claim fails where the table tells
+something else of it.
 """
 
 from __future__ import annotations
