@@ -113,7 +113,7 @@ def in_world(command: Command, needs: Dependencies, folder: Path) -> Iterator[Wo
     ):
         made = World(service, needs, live, ready)
         made.wait_until("pass", *COMPONENTS)
-        poll(lambda: ready.passes and ready.answers[-1].passes, "the service to be ready")
+        poll(lambda: ready.answers and ready.answers[-1].passes, "the service to be ready")
         yield made
 
 
