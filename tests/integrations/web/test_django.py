@@ -1,7 +1,4 @@
-"""Django, both handlers: the seam, URL patterns, sync and async views, and own paths.
-
-Settings can be configured once per process, so everything about Django is in this file.
-"""
+"""Django, both handlers: the seam, URL patterns, sync and async views, and own paths."""
 
 from __future__ import annotations
 
@@ -13,9 +10,7 @@ import types
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
-import django
 import pytest
-from django.conf import settings
 from django.core.handlers.asgi import ASGIHandler
 from django.core.handlers.wsgi import WSGIHandler
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
@@ -27,7 +22,11 @@ from werkzeug.test import Client
 
 import monitoring
 from monitoring import request_id
+from monitoring.integrations.web.django import health_urls
 from tests.integrations.web.installer import STEPS_ASIDE, Installer
+from tests.support import django_settings
+
+django_settings.set_up()
 
 
 def sync_view(request: HttpRequest, **_: Any) -> HttpResponse:
@@ -104,8 +103,12 @@ urlpatterns = [
     path("async-stream/", async_stream),
 ]
 
-settings.configure(ROOT_URLCONF=__name__, ALLOWED_HOSTS=["*"], SECRET_KEY="secret-of-the-test", LOGGING_CONFIG=None)
-django.setup()
+
+@pytest.fixture(autouse=True)
+def site() -> Iterator[None]:
+    """Serve the URLs above."""
+    with override_settings(ROOT_URLCONF=__name__):
+        yield
 
 
 @pytest.fixture(params=[WSGIHandler, ASGIHandler])
@@ -369,3 +372,33 @@ def test_own_paths_are_answered_even_with_a_catch_all_route(install: Installer, 
         install(handler)
         assert ask(handler, "/health").text == '{"status": "pass"}'
         assert install.lines(STEPS_ASIDE) == []
+
+
+mounted_health = types.ModuleType("mounted_health")
+mounted_health.urlpatterns = [*health_urls(), path("ops/", include(health_urls("probes")))]  # type: ignore[attr-defined]
+
+
+def test_mounted_probes_answer_where_they_are_mounted(install: Installer, handler: Any) -> None:
+    """At the prefix with and without a slash, and below an include; for the Monitoring of the process."""
+    with override_settings(ROOT_URLCONF=mounted_health):
+        made = monitoring.configure(store=None)
+        made.lifecycle.mark_broken("the model is gone")
+        for url in ("/health", "/health/", "/health/live", "/health/live/", "/ops/probes/live"):
+            response = ask(handler, url)
+            assert (response.status_code, response.text) == (503, '{"status": "fail"}'), url
+        made.lifecycle.close()
+
+
+def test_mounted_probes_are_not_the_app_s_own(install: Installer, handler: Any) -> None:
+    """With ``install`` the edge answers its own prefix as before, outside everything, and does not step aside."""
+    with override_settings(ROOT_URLCONF=mounted_health, MIDDLEWARE=[f"{__name__}.refuse_everybody"]):
+        handler.load_middleware(is_async=isinstance(handler, ASGIHandler))
+        install(handler)
+        assert ask(handler, "/health/live").status_code == 200
+        assert ask(handler, "/ops/probes/live").status_code == 400
+        assert install.lines(STEPS_ASIDE) == []
+
+
+def refuse_everybody(get_response: Any) -> Any:
+    """Return a middleware that lets nobody in, as the one for host headers does with strangers."""
+    return lambda request: HttpResponse(status=400)
