@@ -421,7 +421,8 @@ class Monitoring:
 
     def _at_serving(self) -> None:
         self.health.use_loop()
-        self.health.start()
+        if self.health.start():
+            self._start_background()  # which keeps their history
         if self.config.drain_seconds:
             _at_sigterm.watch(in_front=True)
 
