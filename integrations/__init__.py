@@ -40,6 +40,10 @@ class Adapter(Protocol):
 _ADAPTERS: Final[dict[str, str | Adapter]] = {
     "sqlalchemy.engine.base.Engine": "databases.sqlalchemy",
     "sqlalchemy.ext.asyncio.engine.AsyncEngine": "databases.sqlalchemy",
+    "psycopg.Connection": "databases.psycopg",
+    "psycopg.AsyncConnection": "databases.psycopg",
+    "psycopg_pool.pool.ConnectionPool": "databases.psycopg_pool",
+    "psycopg_pool.pool_async.AsyncConnectionPool": "databases.psycopg_pool",
     "redis.client.Redis": "caches.redis",
     "redis.asyncio.client.Redis": "caches.redis",
     "httpx.Client": "http.httpx",
