@@ -40,6 +40,9 @@ class Adapter(Protocol):
 _ADAPTERS: Final[dict[str, str | Adapter]] = {
     "sqlalchemy.engine.base.Engine": "databases.sqlalchemy",
     "sqlalchemy.ext.asyncio.engine.AsyncEngine": "databases.sqlalchemy",
+    "asyncpg.connection.Connection": "databases.asyncpg",
+    "asyncpg.pool.PoolConnectionProxy": "databases.asyncpg",
+    "asyncpg.pool.Pool": "databases.asyncpg",
     "psycopg.Connection": "databases.psycopg",
     "psycopg.AsyncConnection": "databases.psycopg",
     "psycopg_pool.pool.ConnectionPool": "databases.psycopg_pool",
@@ -83,7 +86,7 @@ def wrap(client: T, *, name: str | None = None, recorder_of: Callable[[], Record
                 f"wrap() cannot instrument this {_full_name(type(client))}: {error}; use a version of its library that "
                 "the adapter knows, or register_adapter() one of your own."
             ) from error
-        set_mark(carrier, (link, detach))
+        set_mark(adapter.carrier(client), (link, detach))
     return client
 
 

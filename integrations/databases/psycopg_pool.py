@@ -6,19 +6,15 @@ So what the pool asks a connection for itself, to see whether it is alive, does 
 from __future__ import annotations
 
 import inspect
-import weakref
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from monitoring.integrations.attachment import Detach, Link, attempt
-from monitoring.integrations.marks import mark_of, set_mark, take_mark
 
 from . import psycopg
 from .cursors import method_of, replace_loosely
-
-Lent = weakref.WeakSet[Any]
-"""Connections that the pool has handed out and that it wrapped."""
+from .pools import Members
 
 
 def carrier(client: Any) -> Any:
@@ -28,7 +24,7 @@ def carrier(client: Any) -> Any:
 
 def attach(client: Any, link: Link) -> Detach:
     """Wrap the connections that the pool hands out."""
-    lent: Lent = weakref.WeakSet()
+    lent = Members(link, psycopg.attach)
     get, put = method_of(client, "getconn"), method_of(client, "putconn")
     is_async = inspect.iscoroutinefunction(type(client).getconn)
     getting: Callable[..., Any] = _get_async if is_async else _get
@@ -39,47 +35,28 @@ def attach(client: Any, link: Link) -> Detach:
 
     def detach() -> None:
         restore()
-        for connection in list(lent):
-            _unwrap(connection, lent)
+        lent.unwrap_all()
 
     return detach
 
 
-def _get(link: Link, lent: Lent, get: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+def _get(link: Link, lent: Members, get: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     connection = get(*args, **kwargs)
-    attempt(link, _wrap, connection, link, lent)
+    attempt(link, lent.wrap, connection)
     return connection
 
 
-async def _get_async(link: Link, lent: Lent, get: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+async def _get_async(link: Link, lent: Members, get: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     connection = await get(*args, **kwargs)
-    attempt(link, _wrap, connection, link, lent)
+    attempt(link, lent.wrap, connection)
     return connection
 
 
-def _put(link: Link, lent: Lent, put: Callable[..., Any], conn: Any) -> None:
-    attempt(link, _unwrap, conn, lent)
+def _put(link: Link, lent: Members, put: Callable[..., Any], conn: Any) -> None:
+    attempt(link, lent.unwrap, conn)
     put(conn)
 
 
-async def _put_async(link: Link, lent: Lent, put: Callable[..., Any], conn: Any) -> None:
-    attempt(link, _unwrap, conn, lent)
+async def _put_async(link: Link, lent: Members, put: Callable[..., Any], conn: Any) -> None:
+    attempt(link, lent.unwrap, conn)
     await put(conn)
-
-
-def _wrap(connection: Any, link: Link, lent: Lent) -> None:
-    if mark_of(connection) is None:
-        own = Link(link.recorder_of, link.name)
-        set_mark(connection, (own, psycopg.attach(connection, own)))
-        lent.add(connection)
-
-
-def _unwrap(connection: Any, lent: Lent) -> None:
-    """Undo what this pool did, and leave alone a connection that its user has wrapped."""
-    if connection in lent:
-        lent.discard(connection)
-        mark = take_mark(connection)
-        if mark is not None:
-            own, detach = mark
-            own.cut()
-            detach()
