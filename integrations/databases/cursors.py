@@ -24,6 +24,9 @@ from .statements import describe
 _UNWRAPPED: Final = Link(NullRecorder)
 _UNWRAPPED.cut()
 
+_UNKNOWN_ROWS: Final = 2**64 - 1
+"""What MySQL says before it has sent the rows."""
+
 
 def link_of(cursor: Any) -> Link:
     """Return the link of a cursor's connection; one that leads nowhere where that is not wrapped."""
@@ -31,10 +34,10 @@ def link_of(cursor: Any) -> Link:
     return mark[0] if mark is not None else _UNWRAPPED
 
 
-def subclass(kind: Any, members: Mapping[str, object]) -> Any:
-    """Return a class that is like ``kind`` but for these members; instances need no more room."""
+def subclass(kind: Any, members: Mapping[str, object], *slots: str) -> Any:
+    """Return a class that is like ``kind`` but for these members and slots."""
     names = {"__module__": kind.__module__, "__qualname__": kind.__qualname__, "__doc__": kind.__doc__}
-    return type(kind)(kind.__name__, (kind,), {"__slots__": (), **names, **members})
+    return type(kind)(kind.__name__, (kind,), {"__slots__": slots, **names, **members})
 
 
 def statement_call(system: str, statement: str, started: float, error: BaseException | None) -> DatabaseCall:
@@ -52,7 +55,7 @@ def cursor_call(
     call = statement_call(system, statement, started, error)
     if error is None:
         rows = cursor.rowcount
-        if rows.__class__ is int and rows >= 0:
+        if rows.__class__ is int and 0 <= rows < _UNKNOWN_ROWS:
             call.rows = rows
     return call
 

@@ -140,7 +140,7 @@ def observed(url: str, work: Callable[[Any], Awaitable[object]]) -> list[Databas
         (lambda c: c.execute("UPDATE donors SET name = name WHERE name <> $1", SECRET), "UPDATE donors", 2),
         (lambda c: c.fetch("UPDATE donors SET name = name RETURNING id"), "UPDATE donors", 2),
         (lambda c: c.fetch("UPDATE donors SET name = name"), "UPDATE donors", -1),
-        (lambda c: c.executemany("UPDATE donors SET name = name WHERE id = $1", ([n] for n in (1, 2))), "UPDATE donors", -1),
+        (lambda c: c.executemany("UPDATE donors SET name = name WHERE id = $1", ([n] for n in "12")), "UPDATE donors", -1),
         (lambda c: c.execute("CREATE TEMPORARY TABLE t (a int)"), "CREATE", -1),
         (lambda c: c.copy_to_table("donors", source=BytesIO(b"")), "COPY donors", 0),
         (lambda c: c.copy_records_to_table("donors", records=[], columns=["name"]), "COPY donors", 0),
@@ -199,12 +199,14 @@ def test_a_cursor_that_fails_has_failed_once(url: str, statement: str, prefetch:
         transaction = connection.transaction()
         await transaction.start()
         with pytest.raises(asyncpg.DivisionByZeroError):
-            if prefetch:
-                async for _ in connection.cursor(statement, prefetch=prefetch):
-                    pass
-            else:
-                await (await connection.cursor(statement)).fetch(1)
+            await read(connection)
         await transaction.rollback()
+
+    async def read(connection: Any) -> None:
+        if not prefetch:
+            await (await connection.cursor(statement)).fetch(1)
+        async for _ in connection.cursor(statement, prefetch=prefetch):
+            pass
 
     calls = observed(url, work)
     assert [(call.name, call.outcome) for call in calls] == [("SELECT donors", "error")]
@@ -251,9 +253,9 @@ def test_transactions_are_not_statements(url: str) -> None:
     """What ``transaction()`` sends is not the user's; what the user executes is."""
 
     async def work(connection: Any) -> None:
-        async with connection.transaction(isolation="serializable", readonly=True):
-            async with connection.transaction(isolation="serializable"):
-                await connection.fetch("SELECT 1")
+        outer = connection.transaction(isolation="serializable", readonly=True)
+        async with outer, connection.transaction(isolation="serializable"):
+            await connection.fetch("SELECT 1")
         await connection.execute("BEGIN")
         await connection.execute("ROLLBACK")
 
