@@ -51,6 +51,8 @@ _ADAPTERS: Final[dict[str, str | Adapter]] = {
     "asyncmy.connection.Connection": "databases.mysql",
     "sqlite3.Connection": "databases.sqlite3",
     "aiosqlite.core.Connection": "databases.aiosqlite",
+    "pymongo.synchronous.mongo_client.MongoClient": "databases.pymongo",
+    "pymongo.asynchronous.mongo_client.AsyncMongoClient": "databases.pymongo",
     "redis.client.Redis": "caches.redis",
     "redis.asyncio.client.Redis": "caches.redis",
     "httpx.Client": "http.httpx",
