@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Mapping
-from functools import partial
 from time import perf_counter
 from types import TracebackType
 from typing import Any, Final
@@ -88,8 +87,5 @@ def method_of(target: Any, name: str) -> Callable[..., Any]:
     if name in vars(target):
         replaced: Callable[..., Any] = vars(target)[name]
         return replaced
-    return partial(_call_method, weakref.ref(target), getattr(type(target), name))
-
-
-def _call_method(reference: weakref.ref[Any], function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    return function(reference(), *args, **kwargs)
+    reference, function = weakref.ref(target), getattr(type(target), name)
+    return lambda *args, **kwargs: function(reference(), *args, **kwargs)

@@ -11,7 +11,7 @@ import re
 import sys
 from contextvars import ContextVar
 from time import perf_counter
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStartedEvent, CommandSucceededEvent
 
@@ -22,8 +22,8 @@ from monitoring.recorder import Recorder
 
 _OWN: Final = frozenset(
     (
-        *("hello", "ismaster", "saslstart", "saslcontinue", "authenticate", "getnonce", "endsessions"),
-        *("getmore", "killcursors", "committransaction", "aborttransaction"),
+        *("hello", "ismaster", "isMaster", "saslStart", "saslContinue", "authenticate", "getnonce", "endSessions"),
+        *("getMore", "killCursors", "commitTransaction", "abortTransaction"),
     )
 )
 """Commands that the driver sends unasked, or that go on with another or end a transaction."""
@@ -31,7 +31,7 @@ _OWN: Final = frozenset(
 _OF_A_COLLECTION: Final = frozenset(
     (
         *("find", "insert", "update", "delete", "aggregate", "count", "distinct", "findAndModify", "mapReduce"),
-        *("create", "drop", "createIndexes", "dropIndexes", "listIndexes", "collMod", "renameCollection"),
+        *("create", "drop", "createIndexes", "dropIndexes", "listIndexes", "collMod"),
     )
 )
 """Commands whose value is a collection's name; that of others may be a user's."""
@@ -39,15 +39,10 @@ _OF_A_COLLECTION: Final = frozenset(
 _NAME: Final = re.compile(r"[A-Za-z]{1,40}")
 _COLLECTION_LENGTH: Final = 100
 
+_Started = tuple[int, float, object]
+"""Request ID, time, and the collection if there is one."""
 
-class _Started(NamedTuple):
-    request_id: int
-    at: float
-    operation: str
-    name: str
-
-
-_started: ContextVar[_Started | None] = ContextVar("monitoring_mongodb_command", default=None)
+_started: ContextVar[_Started] = ContextVar("monitoring_mongodb_command", default=(-1, 0.0, None))
 """The command that the running thread or task waits for: PyMongo tells its end in the same context."""
 
 
@@ -61,8 +56,8 @@ def attach(client: Any, link: Link) -> Detach:
     listeners = client._event_listeners
     if listeners is None:
         raise TypeError(
-            "wrap() got a MongoDB client that has not looked up its servers yet; wrap it when it has connected, or make "
-            f"it with event_listeners=[{__name__}.Listener()]."
+            "wrap() got a MongoDB client that has not looked up its servers yet; wrap it when it has connected, "
+            f"or make it with event_listeners=[{__name__}.Listener()]."
         )
     former = listeners._EventListeners__command_listeners
     return replace_attributes(
@@ -82,47 +77,40 @@ class Listener(CommandListener):
 
     def started(self, event: CommandStartedEvent) -> None:
         """Note when a command began."""
-        operation = event.command_name
-        if operation.lower() not in _OWN and self._link.recorder() is not None:
-            _started.set(_Started(event.request_id, perf_counter(), *_named(operation, event.command)))
+        name = event.command_name
+        if name not in _OWN and self._link.recorder() is not None:
+            collection = event.command.get(name) if name in _OF_A_COLLECTION else None
+            _started.set((event.request_id, perf_counter(), collection))
 
     def succeeded(self, event: CommandSucceededEvent) -> None:
         """Report a command that was answered."""
-        self._ended(event, event.reply, None)
+        self._ended(event, event.reply.get("n"), None, "ok")
 
     def failed(self, event: CommandFailedEvent) -> None:
         """Report a command that failed, or whose caller was cancelled."""
-        self._ended(event, {}, sys.exc_info()[1])
+        error = sys.exc_info()[1]
+        self._ended(event, None, error, "error" if error is None else "")
 
     def _ended(
-        self, event: CommandSucceededEvent | CommandFailedEvent, reply: Any, error: BaseException | None
+        self, event: CommandSucceededEvent | CommandFailedEvent, rows: Any, error: BaseException | None, outcome: str
     ) -> None:
-        begun, recorder = _started.get(), self._link.recorder()
-        if begun is None or begun.request_id != event.request_id or recorder is None:
-            return
-        _started.set(None)
-        report(recorder, _call, begun, reply, error, isinstance(event, CommandFailedEvent))
+        request_id, started, collection = _started.get()
+        recorder = self._link.recorder()
+        if request_id == event.request_id and recorder is not None:
+            report(recorder, _call, event.command_name, collection, started, rows, error, outcome)
 
 
-def _call(begun: _Started, reply: Any, error: BaseException | None, has_failed: bool) -> DatabaseCall:
-    call = DatabaseCall(begun.at, error, "error" if has_failed and error is None else "")
+def _call(
+    operation: str, collection: object, started: float, rows: Any, error: BaseException | None, outcome: str
+) -> DatabaseCall:
+    call = DatabaseCall(started, error, outcome)
     call.system = "mongodb"
-    call.operation = begun.operation
-    call.name = call.statement = begun.name
-    rows = reply.get("n")
+    call.operation = operation if operation in _OF_A_COLLECTION or _NAME.fullmatch(operation) else "OTHER"
+    is_named = isinstance(collection, str) and len(collection) <= _COLLECTION_LENGTH
+    call.name = call.statement = f"{call.operation} {collection}" if is_named else call.operation
     if rows.__class__ is int:
         call.rows = rows
     return call
-
-
-def _named(operation: str, command: Any) -> tuple[str, str]:
-    """Return the command's name, and that with its collection."""
-    if not _NAME.fullmatch(operation):
-        return "OTHER", "OTHER"
-    collection = command.get(operation) if operation in _OF_A_COLLECTION else None
-    if isinstance(collection, str) and len(collection) <= _COLLECTION_LENGTH:
-        return operation, f"{operation} {collection}"
-    return operation, operation
 
 
 def _current_recorder() -> Recorder:

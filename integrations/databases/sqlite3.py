@@ -10,7 +10,6 @@ from collections.abc import Callable
 from functools import cache, partial
 from typing import Any, Final
 
-from monitoring.calls import DatabaseCall
 from monitoring.integrations import wrap
 from monitoring.integrations.attachment import Detach, Link, observed
 
@@ -39,17 +38,22 @@ def attach(client: Any, link: Link) -> Detach:
             "wrap() cannot instrument a sqlite3.Connection, which is a C object; open it with "
             f"sqlite3.connect(path, factory={__name__}.Connection)."
         )
-    cursor = partial(_cursor, method_of(client, "cursor"))
-    shortcuts = {name: partial(_by_cursor, cursor, name) for name in _METHODS}
-    return replace_loosely(client, {"cursor": cursor, **shortcuts})
+    make = method_of(client, "cursor")
 
+    def cursor(factory: Any = sqlite3.Cursor) -> Any:
+        return make(_observed_class(factory) if isinstance(factory, type) else factory)
 
-def _cursor(make: Callable[..., Any], factory: Any = sqlite3.Cursor) -> Any:
-    return make(_observed_class(factory) if isinstance(factory, type) else factory)
+    def execute(*args: Any) -> Any:
+        return cursor().execute(*args)
 
+    def executemany(*args: Any) -> Any:
+        return cursor().executemany(*args)
 
-def _by_cursor(cursor: Callable[[], Any], name: str, *args: Any) -> Any:
-    return getattr(cursor(), name)(*args)
+    def executescript(*args: Any) -> Any:
+        return cursor().executescript(*args)
+
+    members = {"execute": execute, "executemany": executemany, "executescript": executescript}
+    return replace_loosely(client, {"cursor": cursor, **members})
 
 
 @cache
@@ -60,10 +64,6 @@ def _observed_class(kind: Any) -> Any:
 
 def _observed_method(method: Callable[..., Any]) -> Callable[..., Any]:
     def execute(self: Any, sql: str, *args: Any) -> Any:
-        return observed(link_of(self), partial(_call, self, sql), method, self, sql, *args)
+        return observed(link_of(self), partial(cursor_call, "sqlite", self, sql), method, self, sql, *args)
 
     return execute
-
-
-def _call(cursor: Any, statement: str, *facts: Any) -> DatabaseCall:
-    return cursor_call("sqlite", cursor, statement, *facts)

@@ -140,7 +140,7 @@ def observed(url: str, work: Callable[[Any], Awaitable[object]]) -> list[Databas
         (lambda c: c.execute("UPDATE donors SET name = name WHERE name <> $1", SECRET), "UPDATE donors", 2),
         (lambda c: c.fetch("UPDATE donors SET name = name RETURNING id"), "UPDATE donors", 2),
         (lambda c: c.fetch("UPDATE donors SET name = name"), "UPDATE donors", -1),
-        (lambda c: c.executemany("UPDATE donors SET name = $1", ([n] for n in "x")), "UPDATE donors", -1),
+        (lambda c: c.executemany("DELETE FROM donors WHERE name = $1", ([n] for n in "x")), "DELETE donors", -1),
         (lambda c: c.execute("CREATE TEMPORARY TABLE t (a int)"), "CREATE", -1),
         (lambda c: c.copy_to_table("donors", source=BytesIO(b"")), "COPY donors", 0),
         (lambda c: c.copy_records_to_table("donors", records=[], columns=["name"]), "COPY donors", 0),

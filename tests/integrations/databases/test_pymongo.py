@@ -116,7 +116,7 @@ def failing(act: Callable[[], object]) -> None:
         (lambda c: c.app.funders.find_one({"name": SECRET}), "find", "find funders", -1),
         (lambda c: c.app.funders.insert_many([{"name": SECRET}, {"name": SECRET}]), "insert", "insert funders", 2),
         (lambda c: c.app.funders.update_many({}, {"$set": {"name": SECRET}}), "update", "update funders", 2),
-        (lambda c: failing(lambda: c.app.funders.aggregate([{"$nothing": SECRET}])), "aggregate", "aggregate funders", -1),
+        (lambda c: failing(lambda: c.app.a.aggregate([{"$nothing": SECRET}])), "aggregate", "aggregate a", -1),
         (lambda c: c.admin.command("ping"), "ping", "ping", -1),
         (lambda c: failing(lambda: c.admin.command("createUser", SECRET, pwd=SECRET)), "createUser", "createUser", -1),
         (lambda c: failing(lambda: c.admin.command(f"no {SECRET}")), "OTHER", "OTHER", -1),
