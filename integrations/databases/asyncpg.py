@@ -72,7 +72,8 @@ class _Statements:
     def __init__(self, connection: Any, link: Link) -> None:
         self._link = link
         self._own = {text for text in vars(sys.modules["asyncpg.introspection"]).values() if isinstance(text, str)}
-        self._own |= {connection.get_reset_query(), _IS_ALIVE}
+        reset_query = getattr(connection, "get_reset_query", None) or connection._get_reset_query
+        self._own |= {reset_query(), _IS_ALIVE}
         self._before: tuple[object, float] = (None, 0.0)
         """What was prepared or bound last, and how long that took: the statement goes on with it."""
         self._unread: set[str] = set()

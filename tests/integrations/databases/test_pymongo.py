@@ -17,6 +17,7 @@ from tests.support.mongodb import DOCUMENTS, mongodb
 
 pymongo = pytest.importorskip("pymongo")
 
+HEAR_OF_CANCELLATIONS = pymongo.version_tuple[:2] >= (4, 20)
 OPTIONS: dict[str, Any] = {"serverSelectionTimeoutMS": 5_000, "retryReads": False, "retryWrites": False}
 
 
@@ -47,10 +48,11 @@ class SyncClient(Subject):
 
 
 class AsynchronousClient(Subject):
-    """``AsyncMongoClient``."""
+    """``AsyncMongoClient``. Its listeners hear of cancellations since 4.20."""
 
     client = "pymongo `AsyncMongoClient`"
     library = "pymongo"
+    exceptions = {} if HEAR_OF_CANCELLATIONS else {"test_a_cancellation_is_observed": "PyMongo does not tell"}
     kind: Kind = "db"
     error = pymongo.errors.OperationFailure
 

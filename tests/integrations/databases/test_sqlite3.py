@@ -78,7 +78,7 @@ class Aiosqlite(Subject):
         return aiosqlite.connect(self._path)
 
     async def succeed(self, client: Any) -> object:
-        if not client._thread.is_alive():
+        if not getattr(client, "_thread", client).is_alive():
             async with client:
                 return await client.execute_fetchall(FOUND, [SECRET])
         return await client.execute_fetchall(FOUND, [SECRET])
