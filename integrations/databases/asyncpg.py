@@ -78,11 +78,12 @@ class _Statements:
         """What was prepared or bound last, and how long that took: the statement goes on with it."""
         self._unread: set[str] = set()
         """Portals of cursors that nobody has read yet."""
+        self._is_in_transaction = method_of(connection._protocol, "is_in_transaction")
         self._send: dict[str, Send] = {name: method_of(connection._protocol, name) for name in _SEAMS}
 
     async def query(self, query: str, *args: Any, **kwargs: Any) -> Any:
         """Send statements without parameters."""
-        if _SENT_BY_ITSELF.fullmatch(query):
+        if isinstance(query, str) and _SENT_BY_ITSELF.fullmatch(query):
             return await self._send["query"](query, *args, **kwargs)
         return await self._observed(query, None, "query", query, *args, **kwargs)
 
@@ -145,16 +146,21 @@ class _Statements:
         try:
             result = await self._send[method](*args, **kwargs)
         except BaseException as error:
-            _failed(recorder, statement, started, error)
+            if not self._is_repeated(error):
+                _failed(recorder, statement, started, error)
             raise
         report(recorder, _call, statement, started, result, None)
         return result
 
+    def _is_repeated(self, error: BaseException) -> bool:
+        """Say whether the connection will send the statement again: it was prepared before its table was altered."""
+        return type(error).__name__ == "InvalidCachedStatementError" and not self._is_in_transaction()
+
     def _recorder(self, statement: str) -> Recorder | None:
         recorder = self._link.recorder()
-        if recorder is None or statement in self._own or _INLINING.match(statement):
+        if recorder is None or not isinstance(statement, str):
             return None
-        return recorder
+        return None if statement in self._own or _INLINING.match(statement) else recorder
 
     def _start(self, step: object) -> float:
         """Return when the statement began, were it sent without a pause after the step that came before."""

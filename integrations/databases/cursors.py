@@ -39,16 +39,23 @@ def subclass(kind: Any, members: Mapping[str, object], *slots: str) -> Any:
     return type(kind)(kind.__name__, (kind,), {"__slots__": slots, **names, **members})
 
 
-def statement_call(system: str, statement: str, started: float, error: BaseException | None) -> DatabaseCall:
+def text_of(statement: object) -> str:
+    """Return the text of what was given as a statement, "" for what is none: the driver has refused it."""
+    if isinstance(statement, str):
+        return statement
+    return bytes(statement).decode("utf-8", "replace") if isinstance(statement, bytes | bytearray) else ""
+
+
+def statement_call(system: str, statement: object, started: float, error: BaseException | None) -> DatabaseCall:
     """Return the observation of one statement that has ended."""
     call = DatabaseCall(started, error)
     call.system = system
-    call.name, call.operation, call.statement = describe(statement)
+    call.name, call.operation, call.statement = describe(text_of(statement))
     return call
 
 
 def cursor_call(
-    system: str, cursor: Any, statement: str, _: object, started: float, __: object, error: BaseException | None
+    system: str, cursor: Any, statement: object, _: object, started: float, __: object, error: BaseException | None
 ) -> DatabaseCall:
     """Return the observation of what a cursor of DB-API 2 has executed, with its ``rowcount``."""
     call = statement_call(system, statement, started, error)

@@ -88,5 +88,4 @@ def _async_members(kind: Any) -> dict[str, object]:
 
 def _call(cursor: Any, query: Any, *facts: Any) -> DatabaseCall:
     system = "mariadb" if "mariadb" in cursor.connection.get_server_info().lower() else "mysql"
-    text = query if isinstance(query, str) else bytes(query).decode("utf-8", "replace")
-    return cursor_call(system, cursor, text, *facts)
+    return cursor_call(system, cursor, query, *facts)

@@ -81,14 +81,12 @@ def _async_members(kind: Any) -> dict[str, object]:
 
 
 def _call(cursor: Any, query: Any, *facts: Any) -> DatabaseCall:
-    return cursor_call("postgresql", cursor, _text(query, cursor), *facts)
+    if not isinstance(query, str | bytes):
+        query = _composed(query, cursor)
+    return cursor_call("postgresql", cursor, query, *facts)
 
 
-def _text(query: Any, cursor: Any) -> str:
-    """Return the text of a query in any of the forms that psycopg takes."""
-    if isinstance(query, str):
-        return query
-    if isinstance(query, bytes):
-        return query.decode("utf-8", "replace")
+def _composed(query: Any, cursor: Any) -> str:
+    """Return the text of a query of ``psycopg.sql``, or of a template string with a placeholder for each value."""
     as_string: Callable[[Any], str] | None = getattr(query, "as_string", None)
-    return as_string(cursor) if as_string is not None else "?".join(query.strings)  # else a template string
+    return as_string(cursor) if as_string is not None else "?".join(getattr(query, "strings", ()))

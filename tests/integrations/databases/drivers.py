@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import cast
 
+import pytest
+
 from monitoring.calls import DatabaseCall
 from monitoring.testing import MemorySink, use
 
@@ -32,6 +34,12 @@ def observed_async(work: Callable[[], Awaitable[object]]) -> list[DatabaseCall]:
         await work()
 
     return observed(lambda: asyncio.run(awaited()))
+
+
+def refused(error: type[Exception], act: Callable[..., object], *args: object) -> None:
+    """Call ``act``, which must raise."""
+    with pytest.raises(error):
+        act(*args)
 
 
 def names(calls: list[DatabaseCall]) -> list[str]:

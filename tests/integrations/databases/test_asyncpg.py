@@ -233,6 +233,43 @@ def test_failures_are_counted_once(url: str) -> None:
     assert [call.outcome for call in calls] == ["error"] * 6
 
 
+def test_a_statement_that_asyncpg_sends_again_is_one(url: str) -> None:
+    """It does where a table has been altered since the statement was prepared."""
+
+    async def work(connection: Any) -> None:
+        await connection.execute("CREATE TEMPORARY TABLE t (a int)")
+        await connection.fetch("SELECT * FROM t")
+        await connection.execute("ALTER TABLE t ADD COLUMN b int")
+        await connection.fetch("SELECT * FROM t")
+
+    assert [(call.name, call.outcome) for call in observed(url, work)] == [
+        ("CREATE", "ok"),
+        ("SELECT t", "ok"),
+        ("ALTER", "ok"),
+        ("SELECT t", "ok"),
+    ]
+
+
+@pytest.mark.parametrize("nonsense", [None, 5, b"SELECT 1", ["SELECT 1"]])
+def test_what_is_no_statement_is_refused_as_without_us(url: str, nonsense: object) -> None:
+    """The error is asyncpg's."""
+
+    async def said(by: Callable[[Any], Any], method: str) -> str:
+        connection = by(await asyncpg.connect(url))
+        try:
+            return str(await getattr(connection, method)(nonsense))
+        except Exception as error:
+            return repr(error)
+        finally:
+            connection.terminate()
+
+    async def work() -> None:
+        for method in ("execute", "fetch"):
+            assert await said(monitoring.wrap, method) == await said(monitoring.unwrap, method)
+
+    observed_async(work)
+
+
 def test_what_asyncpg_asks_for_itself_is_not_the_apps(url: str) -> None:
     """Introspection of a type that it meets for the first time, and codecs, are its own."""
 

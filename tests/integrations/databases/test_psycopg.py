@@ -10,12 +10,13 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from sqlalchemy import create_engine, text
 
 import monitoring
 from monitoring import integrations
 from monitoring.observation import Kind
 from tests.integrations.contract import SECRET, CancellableContract, Contract, Subject
-from tests.integrations.databases.drivers import libpq, names, observed, observed_async
+from tests.integrations.databases.drivers import libpq, names, observed, observed_async, refused
 
 psycopg = pytest.importorskip("psycopg")
 psycopg_pool = pytest.importorskip("psycopg_pool")
@@ -208,6 +209,23 @@ def test_every_form_of_a_query_is_described(connection: Any) -> None:
     calls = observed(work)
     assert names(calls) == ["SELECT funders", "SELECT funders"]
     assert SECRET not in repr([vars(call) for call in calls])
+
+
+def test_a_template_string_has_a_placeholder_for_each_value(connection: Any) -> None:
+    """Python 3.14 has them; none of their values is read."""
+
+    class Template:
+        strings = ("SELECT id FROM funders WHERE name = ", "")
+
+    (call,) = observed(lambda: refused(TypeError, connection.execute, Template()))
+    assert (call.statement, call.outcome) == ("SELECT id FROM funders WHERE name = ?", "error")
+
+
+@pytest.mark.parametrize("nonsense", [None, 5, ["SELECT 1"]])
+def test_what_is_no_statement_is_refused_as_without_us(connection: Any, nonsense: object) -> None:
+    """The error is psycopg's."""
+    (call,) = observed(lambda: refused(TypeError, connection.execute, nonsense))
+    assert (call.name, call.outcome) == ("OTHER", "error")
 
 
 def test_cursors_keep_their_type(connection: Any) -> None:
@@ -414,6 +432,27 @@ def test_unwrap_of_a_pool_restores_the_connections_that_are_out(url: str) -> Non
         assert [connection.cursor_factory is psycopg.Cursor for connection in out].count(True) == 1
         for connection in out:
             pool.putconn(connection)
+
+
+@pytest.mark.parametrize("both", [True, False])
+def test_nothing_counts_twice_under_sqlalchemy(url: str, both: bool) -> None:
+    """Statements, batches and streamed results of an engine over wrapped connections are one observation each."""
+
+    def work() -> None:
+        with engine.connect() as connected:
+            connected.execute(text("SELECT name FROM funders"))
+            connected.execute(text("UPDATE funders SET name = name WHERE id = :id"), [{"id": 1}, {"id": 2}])
+            assert len(connected.execution_options(stream_results=True).execute(text("SELECT id FROM funders")).all())
+
+    engine = create_engine("postgresql+psycopg://", creator=lambda: monitoring.wrap(psycopg.connect(url)))
+    if both:
+        monitoring.wrap(engine)
+    assert [name for name in names(observed(work)) if "funders" in name] == [
+        "SELECT funders",
+        "UPDATE funders",
+        "SELECT funders",
+    ]
+    engine.dispose()
 
 
 def test_a_cancelled_statement_of_an_async_pool_is_counted_once(url: str) -> None:

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import create_engine, text
 
 import monitoring
 from monitoring.integrations.databases.sqlite3 import Connection
 from monitoring.observation import Kind
 from tests.integrations.contract import SECRET, CancellableContract, Contract, Subject
-from tests.integrations.databases.drivers import names, observed, observed_async
+from tests.integrations.databases.drivers import names, observed, observed_async, refused
 
 aiosqlite = pytest.importorskip("aiosqlite")
 
@@ -189,6 +190,29 @@ def test_transactions_are_not_statements(connection: sqlite3.Connection) -> None
         connection.rollback()
 
     assert names(observed(work)) == ["UPDATE funders"]
+
+
+@pytest.mark.parametrize("both", [True, False])
+def test_nothing_counts_twice_under_sqlalchemy(tmp_path: Path, both: bool) -> None:
+    """An engine whose connections are observed may be wrapped as well."""
+
+    def work() -> None:
+        with engine.connect() as connected:
+            connected.execute(text("SELECT name FROM funders"))
+
+    prepare(tmp_path / "app.db")
+    engine = create_engine(f"sqlite:///{tmp_path / 'app.db'}", connect_args={"factory": Connection})
+    if both:
+        monitoring.wrap(engine)
+    assert [name for name in names(observed(work)) if "funders" in name] == ["SELECT funders"]
+    engine.dispose()
+
+
+@pytest.mark.parametrize("nonsense", [None, 5, b"SELECT 1"])
+def test_what_is_no_statement_is_refused_as_without_us(connection: Any, nonsense: object) -> None:
+    """The error is sqlite3's."""
+    (call,) = observed(lambda: refused(TypeError, connection.execute, nonsense))
+    assert call.outcome == "error"
 
 
 def test_every_way_of_aiosqlite_is_one_observation(tmp_path: Path) -> None:
