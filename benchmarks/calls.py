@@ -7,6 +7,7 @@ import asyncio
 import gc
 import json
 import random
+import sqlite3
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from typing import Any
 import anthropic
 import httpx2
 import openai
+import psycopg
 import redis
 from sqlalchemy import create_engine, text
 
@@ -58,6 +60,17 @@ class Case:
     chunks: int = 0
 
 
+class SQLiteConnection(sqlite3.Connection):
+    """A connection that can be wrapped: it is no C object."""
+
+
+class AnsweringCursor(psycopg.Cursor[Any]):
+    """A psycopg cursor that answers without a server."""
+
+    def execute(self, *args: Any, **options: Any) -> Any:
+        return self
+
+
 class AnsweringRedis(redis.Redis):
     """A Redis client that answers without a server, so that its socket makes no noise."""
 
@@ -78,6 +91,31 @@ def use_engine(engine: Any) -> Call:
     def call(times: int) -> None:
         for _ in range(times):
             connection.execute(statement).all()
+
+    return call
+
+
+def use_sqlite(connection: Any) -> Call:
+    def call(times: int) -> None:
+        for _ in range(times):
+            connection.execute("SELECT 1 AS one")
+
+    return call
+
+
+def psycopg_connection() -> Any:
+    """Return a connection to nothing."""
+    connection = psycopg.Connection[Any](psycopg.pq.PGconn.connect(b"host=127.0.0.1 port=1"))
+    connection.cursor_factory = AnsweringCursor
+    return connection
+
+
+def use_psycopg(connection: Any) -> Call:
+    cursor = connection.cursor_factory(connection)
+
+    def call(times: int) -> None:
+        for _ in range(times):
+            cursor.execute("SELECT name FROM funders WHERE id = %s", [1])
 
     return call
 
@@ -207,6 +245,8 @@ def anthropic_client() -> anthropic.Anthropic:
 
 CASES = (
     Case("SQLAlchemy, a statement", lambda: create_engine("sqlite://"), use_engine),
+    Case("sqlite3, a statement", lambda: sqlite3.connect(":memory:", factory=SQLiteConnection), use_sqlite),
+    Case("psycopg, a statement", psycopg_connection, use_psycopg),
     Case("Redis, get", AnsweringRedis, use_redis),
     Case("Redis, get, async", AnsweringAsyncRedis, use_async_redis),
     Case("httpx, get", http_client, use_http),
