@@ -28,7 +28,8 @@ class Adapter(Protocol):
     def carrier(self, client: Any) -> Any:
         """Return the object whose attributes are replaced: the client, or what several clients share.
 
-        It carries the mark of being wrapped, so it needs a ``__dict__`` or room for weak references.
+        It carries the mark of being wrapped, so it needs a ``__dict__`` or room for weak references. It is asked for
+        again when the client is attached, and may then be what ``attach`` has put in.
         """
         ...
 

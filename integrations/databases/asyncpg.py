@@ -71,7 +71,7 @@ class _Statements:
 
     def __init__(self, connection: Any, link: Link) -> None:
         self._link = link
-        self._own = {text for text in vars(sys.modules["asyncpg.introspection"]).values() if isinstance(text, str)}
+        self._own = {text for text in vars(sys.modules["asyncpg"].introspection).values() if isinstance(text, str)}
         reset_query = getattr(connection, "get_reset_query", None) or connection._get_reset_query
         self._own |= {reset_query(), _IS_ALIVE}
         self._before: tuple[object, float] = (None, 0.0)

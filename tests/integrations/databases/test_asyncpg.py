@@ -343,6 +343,17 @@ def test_every_connection_of_a_pool_counts(url: str) -> None:
     assert len(set_up) == 3
 
 
+def test_tasks_that_share_a_pool_count_each_statement(url: str) -> None:
+    """Whichever connection they get."""
+
+    async def work() -> None:
+        async with asyncpg.create_pool(url, min_size=1, max_size=3) as pool:
+            monitoring.wrap(pool)
+            await asyncio.gather(*(pool.fetch(FOUND, str(number)) for number in range(60)))
+
+    assert names(observed_async(work)) == ["SELECT donors"] * 60
+
+
 def test_a_pool_can_be_wrapped_before_it_is_open(url: str) -> None:
     """Its first connection counts, too."""
 

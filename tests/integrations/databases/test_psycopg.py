@@ -6,6 +6,7 @@ import asyncio
 import gc
 import weakref
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -417,6 +418,37 @@ def test_every_connection_of_a_pool_counts_and_is_given_back_as_it_was(url: str)
         monitoring.wrap(pool)
         assert names(observed(work)) == ["SELECT funders", "SELECT funders", "SELECT"]
         assert pool.get_stats()["requests_num"] == 3
+
+
+def test_a_pool_that_keeps_nothing_counts_too(url: str) -> None:
+    """It hands out a new connection each time."""
+
+    def work() -> None:
+        for _ in range(2):
+            with pool.connection() as connection:
+                connection.execute(FOUND, [SECRET])
+
+    with psycopg_pool.NullConnectionPool(url, open=False) as pool:
+        monitoring.wrap(pool)
+        assert names(observed(work)) == ["SELECT funders", "SELECT funders"]
+
+
+def test_threads_that_share_a_pool_count_each_statement(url: str) -> None:
+    """Connections go from one to the other, and are wrapped and unwrapped on the way."""
+
+    def query() -> None:
+        for _ in range(20):
+            with pool.connection() as connection:
+                connection.execute("SELECT 1")
+
+    def work() -> None:
+        with ThreadPoolExecutor(6) as threads:
+            for done in [threads.submit(query) for _ in range(6)]:
+                done.result()
+
+    with psycopg_pool.ConnectionPool(url, min_size=1, max_size=3, open=False) as pool:
+        monitoring.wrap(pool)
+        assert len(observed(work)) == 120
 
 
 def test_unwrap_of_a_pool_restores_the_connections_that_are_out(url: str) -> None:
