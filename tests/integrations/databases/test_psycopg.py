@@ -98,9 +98,10 @@ class SyncPool(Subject):
             yield pool
 
     def unused(self) -> Any:
-        return None
+        return psycopg_pool.ConnectionPool(self._url, min_size=1, open=False)
 
     async def succeed(self, client: Any) -> object:
+        client.open()
         with client.connection() as connection:
             return connection.execute(FOUND, [SECRET]).fetchall()
 
@@ -126,9 +127,10 @@ class AsynchronousPool(Subject):
             yield pool
 
     def unused(self) -> Any:
-        return None
+        return psycopg_pool.AsyncConnectionPool(self._url, min_size=1, open=False)
 
     async def succeed(self, client: Any) -> object:
+        await client.open()
         async with client.connection() as connection:
             return await (await connection.execute(FOUND, [SECRET])).fetchall()
 
