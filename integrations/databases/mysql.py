@@ -52,6 +52,8 @@ def _members(kind: Any) -> dict[str, object]:
         return observed(link_of(self), partial(_call, self, query), kind.execute, self, query, args)
 
     def executemany(self: Any, query: Any, args: Any) -> Any:
+        if hasattr(self, _IN_BATCH):
+            return kind.executemany(self, query, args)
         setattr(self, _IN_BATCH, True)
         try:
             return observed(link_of(self), partial(_call, self, query), kind.executemany, self, query, args)
@@ -72,6 +74,8 @@ def _async_members(kind: Any) -> dict[str, object]:
         return await observed_async(link_of(self), partial(_call, self, query), kind.execute, self, query, args)
 
     async def executemany(self: Any, query: Any, args: Any) -> Any:
+        if hasattr(self, _IN_BATCH):
+            return await kind.executemany(self, query, args)
         setattr(self, _IN_BATCH, True)
         try:
             describe = partial(_call, self, query)

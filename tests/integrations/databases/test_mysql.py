@@ -177,6 +177,18 @@ def test_a_batch_that_fails_is_one_error_and_the_cursor_goes_on(connection: Any)
     assert [call.outcome for call in observed(work)] == ["error", "ok"]
 
 
+def test_a_batch_inside_of_a_batch_is_part_of_it(connection: Any) -> None:
+    """A generator of parameters may use the cursor."""
+
+    def rows() -> Iterator[list[str]]:
+        cursor.executemany("UPDATE funders SET name = %s WHERE id = %s", [["x", -1]])
+        yield ["y"]
+
+    cursor = connection.cursor()
+    calls = observed(lambda: cursor.executemany("INSERT INTO funders (name) VALUES (%s)", rows()))
+    assert names(calls) == ["INSERT funders"]
+
+
 def test_transactions_are_not_statements(connection: Any) -> None:
     """What the driver sends to begin and end them is not the user's."""
 
