@@ -11,6 +11,7 @@ import asyncio
 import gc
 import json
 import random
+import sqlite3
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from typing import Any
 import anthropic
 import httpx2
 import openai
+import psycopg
 import redis
 from opentelemetry.instrumentation.httpx import HTTPX2ClientInstrumentor
 from opentelemetry.instrumentation.redis import RedisInstrumentor
@@ -72,6 +74,17 @@ class Case:
     """Returns a client that OpenTelemetry instruments."""
 
 
+class SQLiteConnection(sqlite3.Connection):
+    """A connection that can be wrapped: it is no C object."""
+
+
+class AnsweringCursor(psycopg.Cursor[Any]):
+    """A psycopg cursor that answers without a server."""
+
+    def execute(self, *args: Any, **options: Any) -> Any:
+        return self
+
+
 class AnsweringRedis(redis.Redis):
     """A Redis client that answers without a server, so that its socket makes no noise."""
 
@@ -92,6 +105,31 @@ def use_engine(engine: Any) -> Call:
     def call(times: int) -> None:
         for _ in range(times):
             connection.execute(statement).all()
+
+    return call
+
+
+def use_sqlite(connection: Any) -> Call:
+    def call(times: int) -> None:
+        for _ in range(times):
+            connection.execute("SELECT 1 AS one")
+
+    return call
+
+
+def psycopg_connection() -> Any:
+    """Return a connection to nothing."""
+    connection = psycopg.Connection[Any](psycopg.pq.PGconn.connect(b"host=127.0.0.1 port=1"))
+    connection.cursor_factory = AnsweringCursor
+    return connection
+
+
+def use_psycopg(connection: Any) -> Call:
+    cursor = connection.cursor_factory(connection)
+
+    def call(times: int) -> None:
+        for _ in range(times):
+            cursor.execute("SELECT name FROM funders WHERE id = %s", [1])
 
     return call
 
@@ -239,6 +277,8 @@ def traced_http(client: Any) -> Any:
 
 CASES = (
     Case("SQLAlchemy, a statement", lambda: create_engine("sqlite://"), use_engine, peer=traced_engine),
+    Case("sqlite3, a statement", lambda: sqlite3.connect(":memory:", factory=SQLiteConnection), use_sqlite),
+    Case("psycopg, a statement", psycopg_connection, use_psycopg),
     Case("Redis, get", AnsweringRedis, use_redis, peer=traced_redis),
     Case("Redis, get, async", AnsweringAsyncRedis, use_async_redis, peer=traced_redis),
     Case("httpx, get", http_client, use_http, peer=traced_http),
