@@ -86,7 +86,12 @@ class Monitoring:
         )
         self.analytics = Analytics(self.outbox, self.metrics, self.open_database)
         self._kept = _kept_requests(config, self.outbox, self._start_background)
-        self.recorder = Recorder([*self._own_sinks(), *sinks], on_failure, count_failure=self.metrics.count_failure)
+        self.recorder = Recorder(
+            [*self._own_sinks(), *sinks],
+            on_failure,
+            count_failure=self.metrics.count_failure,
+            metrics=self.metrics,
+        )
         self.background = Background(self._make_flusher, on_failure=self.background_failed, on_fork=self._after_fork)
         self._read_side = _ReadSide()
         self.edge: Edge | None = Edge(
