@@ -10,7 +10,6 @@ from monitoring import families
 from monitoring.families import CountsMetrics
 from monitoring.recorder import Recorder
 
-
 OpenNow = Callable[[Any], tuple[int, int]]
 """Tells how many connections of a pool are in use, and how many are idle."""
 
