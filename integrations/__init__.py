@@ -40,6 +40,9 @@ class Adapter(Protocol):
 _ADAPTERS: Final[dict[str, str | Adapter]] = {
     "sqlalchemy.engine.base.Engine": "databases.sqlalchemy",
     "sqlalchemy.ext.asyncio.engine.AsyncEngine": "databases.sqlalchemy",
+    "django.db.backends.base.base.BaseDatabaseWrapper": "databases.django",
+    "django.db.utils.ConnectionHandler": "databases.django",
+    "django.utils.connection.ConnectionProxy": "databases.django",
     "redis.client.Redis": "caches.redis",
     "redis.asyncio.client.Redis": "caches.redis",
     "httpx.Client": "http.httpx",

@@ -1,6 +1,6 @@
 """The sink that finds what is odd about an app's database statements: repeated ones, slow ones, and how many there are.
 
-A statement is repeated when one request or job reads by it ``repeated`` times: mostly that is a loop, which one statement
+A statement is repeated when a request or job reads by it ``repeated`` times: mostly that is a loop, which one statement
 could replace (N+1). It is slow from ``slow_seconds`` on. What is found is counted, stands on its request, and is told
 in a line with the place in the app's own code, at most once a minute for a statement of a route.
 """

@@ -1,7 +1,4 @@
-"""Django, both handlers: the seam, URL patterns, sync and async views, and own paths.
-
-Settings can be configured once per process, so everything about Django is in this file.
-"""
+"""Django, both handlers: the seam, URL patterns, sync and async views, and own paths."""
 
 from __future__ import annotations
 
@@ -13,9 +10,7 @@ import types
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
-import django
 import pytest
-from django.conf import settings
 from django.core.handlers.asgi import ASGIHandler
 from django.core.handlers.wsgi import WSGIHandler
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
@@ -28,6 +23,9 @@ from werkzeug.test import Client
 import monitoring
 from monitoring import request_id
 from tests.integrations.web.installer import STEPS_ASIDE, Installer
+from tests.support import django_settings
+
+django_settings.set_up()
 
 
 def sync_view(request: HttpRequest, **_: Any) -> HttpResponse:
@@ -104,8 +102,12 @@ urlpatterns = [
     path("async-stream/", async_stream),
 ]
 
-settings.configure(ROOT_URLCONF=__name__, ALLOWED_HOSTS=["*"], SECRET_KEY="secret-of-the-test", LOGGING_CONFIG=None)
-django.setup()
+
+@pytest.fixture(autouse=True)
+def site() -> Iterator[None]:
+    """Serve the URLs above."""
+    with override_settings(ROOT_URLCONF=__name__):
+        yield
 
 
 @pytest.fixture(params=[WSGIHandler, ASGIHandler])
