@@ -13,10 +13,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import anthropic
+import django
 import httpx2
 import openai
 import redis
+from django.conf import settings
+from django.db.utils import ConnectionHandler
 from sqlalchemy import create_engine, text
+from sqlalchemy.pool import QueuePool
 
 from monitoring import integrations
 from monitoring.observation import KINDS, Kind
@@ -46,6 +50,11 @@ class Counting:
 
     def _count(self, _: object) -> None:
         self.seen += 1
+
+    def add(self, *_: object) -> None:
+        """Take the number of a pool, as the metrics would."""
+
+    observe = add
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +87,30 @@ def use_engine(engine: Any) -> Call:
     def call(times: int) -> None:
         for _ in range(times):
             connection.execute(statement).all()
+
+    return call
+
+
+def use_pool(engine: Any) -> Call:
+    def call(times: int) -> None:
+        for _ in range(times):
+            engine.connect().close()
+
+    return call
+
+
+def django_connection() -> Any:
+    if not settings.configured:
+        settings.configure()
+        django.setup()
+    return ConnectionHandler({"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}})["default"]
+
+
+def use_django(connection: Any) -> Call:
+    def call(times: int) -> None:
+        for _ in range(times):
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT 1 AS one").fetchall()
 
     return call
 
@@ -207,6 +240,8 @@ def anthropic_client() -> anthropic.Anthropic:
 
 CASES = (
     Case("SQLAlchemy, a statement", lambda: create_engine("sqlite://"), use_engine),
+    Case("SQLAlchemy, a connection", lambda: create_engine("sqlite://", poolclass=QueuePool), use_pool),
+    Case("Django, a statement", django_connection, use_django),
     Case("Redis, get", AnsweringRedis, use_redis),
     Case("Redis, get, async", AnsweringAsyncRedis, use_async_redis),
     Case("httpx, get", http_client, use_http),
@@ -250,7 +285,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             notes=[
                 f"`added`: median of {rounds} rounds, each compared with the bare client in the same round;",
                 "`quiet` compares the quietest tenths. `unheard`: wrapped, before configure.",
-                "Adapters alone: the sink only counts.",
+                "Adapters alone: the sink only counts. A connection is taken from a pool and given back.",
             ],
             data={
                 one.case.label: {"bare": one.bare.median, "added": one.wrapped.median, "quiet": one.quiet}
@@ -277,7 +312,7 @@ def _row(one: Measured) -> list[str]:
 def measure(case: Case, rounds: int) -> Measured:
     """Run rounds of the three variants in shuffled order, each for about the same time."""
     counting = Counting()
-    recorders = {SILENT: NullRecorder(), WRAPPED: Recorder([counting])}
+    recorders = {SILENT: NullRecorder(), WRAPPED: Recorder([counting], metrics=counting)}
     variants = {BARE: case.use(case.make())}
     for name, recorder in recorders.items():
         variants[name] = case.use(integrations.wrap(case.make(), recorder_of=lambda recorder=recorder: recorder))

@@ -116,9 +116,10 @@ def _call(system: str, args: tuple[Any, ...], started: float, _: Any, error: Bas
     statement, _parameters, _many, context = args
     call = DatabaseCall(started, error)
     call.system = system
-    call.name, call.operation, call.statement = describe(_text(statement, context))
+    text = statement if statement.__class__ is str else _text(statement, context)
+    call.name, call.operation, call.statement = describe(text)
     if error is None:
-        rows = context["cursor"].rowcount
+        rows = context["cursor"].cursor.rowcount  # the driver's: a wrapper of Django's is around it
         if rows.__class__ is int and rows >= 0:
             call.rows = rows
     return call
@@ -127,7 +128,7 @@ def _call(system: str, args: tuple[Any, ...], started: float, _: Any, error: Bas
 def _text(statement: Any, context: dict[str, Any]) -> str:
     """Return a statement as text; psycopg composes them of objects."""
     if isinstance(statement, str):
-        return statement
+        return str(statement)
     if hasattr(statement, "as_string"):
         return str(statement.as_string(context["connection"].connection))
     return statement.decode("utf-8", "replace") if isinstance(statement, bytes) else ""

@@ -133,9 +133,13 @@ def test_a_connection_taken_before_dispose_is_used_until_it_is_given_back(runnin
 
 def test_an_exhausted_pool_is_a_timeout(running: Monitoring, tmp_path: Path) -> None:
     """The wait that ended without a connection is counted, and the exception is SQLAlchemy's."""
-    with engine_on(tmp_path, poolclass=QueuePool, pool_size=1, max_overflow=0, pool_timeout=0.01) as engine:
-        with engine.connect(), pytest.raises(PoolTimeoutError):
-            engine.connect()
+    exhausted = {"pool_size": 1, "max_overflow": 0, "pool_timeout": 0.01}
+    with (
+        engine_on(tmp_path, poolclass=QueuePool, **exhausted) as engine,
+        engine.connect(),
+        pytest.raises(PoolTimeoutError),
+    ):
+        engine.connect()
     assert [one.value for one in series(running, "db_client_connection_timeouts_total")] == [1]
     assert times(running, "wait") == 1
 
@@ -206,7 +210,7 @@ def test_a_garbage_collected_engine_leaves_nothing_open(running: Monitoring, tmp
     monitoring.wrap(engine)
     monitoring.wrap(other).connect().close()
     assert are_open(running) == (0, 1)
-    other.pool.connection.dbapi_connection.close()  # its own warning of a connection that is not closed is not the point
+    other.pool.connection.dbapi_connection.close()  # else sqlite3 warns of it
     references = [weakref.ref(engine), weakref.ref(other)]
     del engine, other
     gc.collect()
