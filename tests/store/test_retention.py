@@ -11,7 +11,7 @@ from sqlalchemy import func, select
 
 from monitoring.store import retention, schema
 from monitoring.store.database import Database
-from monitoring.store.facts import ActivityFact, EventFact, OperationFact, RequestFact, SpanFact
+from monitoring.store.facts import ActivityFact, EventFact, FindingFact, OperationFact, RequestFact, SpanFact
 from monitoring.store.retention import STEP, Retention, trim
 from monitoring.store.rollups import DAY, HOUR, MINUTE
 from monitoring.store.writer import FactWriter
@@ -25,7 +25,8 @@ def request(number: int, at: float, size: int = 10) -> RequestFact:
     spans = tuple(SpanFact("db", "SELECT", "ok", 0.0, 0.1) for _ in range(2))
     line = b'{"event":"' + os.urandom(size // 2).hex().encode() + b'"}'
     common = {"trace_id": "", "method": "GET", "route": "/", "path": "/", "status": 200, "outcome": "ok"}
-    return RequestFact(at, f"r{number}", **common, duration_seconds=0.1, reason="slow", spans=spans, lines=(line,))
+    parts: dict[str, Any] = {"spans": spans, "lines": (line,), "findings": (FindingFact("slow", "n", "s", "", 1, 1.0),)}
+    return RequestFact(at, f"r{number}", **common, duration_seconds=0.1, reason="slow", **parts)
 
 
 def write(database: Database, batch: str, facts: list[Any]) -> None:
@@ -64,13 +65,14 @@ def test_nothing_goes_before_its_time(database: Database) -> None:
     assert values(database, schema.request.c.request_id) == ["r1"]
 
 
-def test_a_request_goes_with_its_spans_and_lines(database: Database) -> None:
+def test_a_request_goes_with_its_spans_lines_and_findings(database: Database) -> None:
     """Those of the others stay."""
     write(database, "b", [request(1, NOW - 11 * DAY), request(2, NOW - 11 * DAY), request(3, NOW)])
     trim_all(database)
     (kept,) = values(database, schema.request.c.id)
     assert values(database, schema.span.c.request) == [kept, kept]
     assert values(database, schema.line.c.request) == [kept]
+    assert values(database, schema.finding.c.request) == [kept]
 
 
 def rollup(resolution: int, days: float, series: int = 1) -> dict[str, Any]:
