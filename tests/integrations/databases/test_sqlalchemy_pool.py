@@ -17,7 +17,7 @@ from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.orm import Session
-from sqlalchemy.pool import AssertionPool, NullPool, QueuePool, SingletonThreadPool, StaticPool
+from sqlalchemy.pool import AssertionPool, AsyncAdaptedQueuePool, NullPool, QueuePool, SingletonThreadPool, StaticPool
 
 import monitoring
 from monitoring.context import muted
@@ -298,7 +298,12 @@ def test_an_async_pool_is_counted(running: Monitoring, tmp_path: Path) -> None:
     """Its pool is a queue, too, and survives ``dispose``."""
 
     async def scenario() -> None:
-        engine = create_async_engine(f"sqlite+aiosqlite:///{tmp_path / 'app.db'}", pool_size=1, max_overflow=1)
+        engine = create_async_engine(
+            f"sqlite+aiosqlite:///{tmp_path / 'app.db'}",
+            poolclass=AsyncAdaptedQueuePool,
+            pool_size=1,
+            max_overflow=1,
+        )
         monitoring.wrap(engine)
         monitoring.wrap(engine)
         monitoring.wrap(engine.sync_engine)
@@ -319,7 +324,12 @@ def test_a_cancelled_wait_takes_nothing(running: Monitoring, tmp_path: Path) -> 
     """A task that is cancelled in the queue of a pool leaves the numbers as they were."""
 
     async def scenario() -> None:
-        engine = create_async_engine(f"sqlite+aiosqlite:///{tmp_path / 'app.db'}", pool_size=1, max_overflow=0)
+        engine = create_async_engine(
+            f"sqlite+aiosqlite:///{tmp_path / 'app.db'}",
+            poolclass=AsyncAdaptedQueuePool,
+            pool_size=1,
+            max_overflow=0,
+        )
         monitoring.wrap(engine)
         async with engine.connect():
             waiting = asyncio.create_task(engine.connect().start())
