@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -25,8 +26,7 @@ def request(number: int, at: float, size: int = 10) -> RequestFact:
     spans = tuple(SpanFact("db", "SELECT", "ok", 0.0, 0.1) for _ in range(2))
     line = b'{"event":"' + os.urandom(size // 2).hex().encode() + b'"}'
     common = {"trace_id": "", "method": "GET", "route": "/", "path": "/", "status": 200, "outcome": "ok"}
-    parts: dict[str, Any] = {"spans": spans, "lines": (line,), "findings": (FindingFact("slow", "n", "s", "", 1, 1.0),)}
-    return RequestFact(at, f"r{number}", **common, duration_seconds=0.1, reason="slow", **parts)
+    return RequestFact(at, f"r{number}", **common, duration_seconds=0.1, reason="slow", spans=spans, lines=(line,))
 
 
 def write(database: Database, batch: str, facts: list[Any]) -> None:
@@ -67,7 +67,9 @@ def test_nothing_goes_before_its_time(database: Database) -> None:
 
 def test_a_request_goes_with_its_spans_lines_and_findings(database: Database) -> None:
     """Those of the others stay."""
-    write(database, "b", [request(1, NOW - 11 * DAY), request(2, NOW - 11 * DAY), request(3, NOW)])
+    found = FindingFact("slow", "SELECT t", "SELECT a FROM t", "app.py:1 in f", 1, 1.0)
+    facts = [request(1, NOW - 11 * DAY), request(2, NOW - 11 * DAY), request(3, NOW)]
+    write(database, "b", [replace(fact, findings=(found,)) for fact in facts])
     trim_all(database)
     (kept,) = values(database, schema.request.c.id)
     assert values(database, schema.span.c.request) == [kept, kept]
