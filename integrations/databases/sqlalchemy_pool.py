@@ -19,6 +19,8 @@ from .pools import PoolNumbers
 
 _TIMED_OUT: Final = "3o7r"
 """SQLAlchemy's code of the error that a pool is exhausted."""
+_TELL_AUTOCOMMIT: Final = frozenset({"pysqlite", "aiosqlite", "psycopg", "psycopg2", "asyncpg", "pymysql"})
+"""Drivers that know by themselves whether they are in autocommit mode; others may ask the server."""
 
 
 class Pools:
@@ -177,18 +179,9 @@ def pool_name(link: Link, url: Any, dialect: Any) -> str:
 
 
 def is_autocommit(dialect: Any) -> Callable[[Any], bool]:
-    """Return the function that says whether a connection is in autocommit mode, as far as the dialect can tell."""
-    detect = getattr(dialect, "detect_autocommit_setting", None)
-
-    def ask(connection: Any) -> bool:
-        nonlocal detect
-        try:
-            return detect is not None and bool(detect(connection))
-        except NotImplementedError:
-            detect = None
-            return False
-
-    return ask
+    """Return the function that says whether a connection is in autocommit mode, as far as the driver can tell."""
+    detect: Callable[[Any], bool] | None = getattr(dialect, "detect_autocommit_setting", None)
+    return detect if detect is not None and dialect.driver in _TELL_AUTOCOMMIT else lambda connection: False
 
 
 def observe_transactions(dialect: Any, pools: Pools) -> dict[str, object]:

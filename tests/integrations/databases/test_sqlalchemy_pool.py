@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from sqlalchemy import create_engine, engine_from_config, text
@@ -345,6 +346,28 @@ def test_a_cancelled_wait_takes_nothing(running: Monitoring, tmp_path: Path) -> 
     asyncio.run(scenario())
 
 
+def test_an_exhausted_async_pool_is_a_timeout(running: Monitoring, tmp_path: Path) -> None:
+    """Like one of threads."""
+
+    async def scenario() -> None:
+        engine = create_async_engine(
+            f"sqlite+aiosqlite:///{tmp_path / 'app.db'}",
+            poolclass=AsyncAdaptedQueuePool,
+            pool_size=1,
+            max_overflow=0,
+            pool_timeout=0.01,
+        )
+        monitoring.wrap(engine, name="small")
+        async with engine.connect():
+            with pytest.raises(PoolTimeoutError):
+                await engine.connect()
+        await engine.dispose()
+
+    asyncio.run(scenario())
+    (one,) = series(running, "db_client_connection_timeouts_total")
+    assert (one.labels[POOL], one.value) == ("small", 1)
+
+
 # Transactions
 
 
@@ -432,6 +455,27 @@ def test_autocommit_is_no_transaction(running: Monitoring, tmp_path: Path) -> No
             pytest.skip("this SQLAlchemy cannot tell")
         in_autocommit(engine)
     assert transactions(running) == {}
+
+
+@pytest.mark.parametrize("driver", ["psycopg", "asyncpg"])
+def test_async_drivers_tell_of_autocommit(running: Monitoring, postgresql_url: str, driver: str) -> None:
+    """Of two that are said to begin one is a transaction."""
+    pytest.importorskip(driver)
+    place = {name: values[0] for name, values in parse_qs(urlsplit(postgresql_url).query).items()}
+
+    async def scenario() -> None:
+        url = f"postgresql+{driver}://monitoring@/postgres?host={place['host']}&port={place['port']}"
+        engine = monitoring.wrap(create_async_engine(url))
+        if not hasattr(engine.dialect, "detect_autocommit_setting"):
+            pytest.skip("this SQLAlchemy cannot tell")
+        async with engine.begin() as connection:
+            await connection.execute(ONE)
+        async with engine.execution_options(isolation_level="AUTOCOMMIT").begin() as connection:
+            await connection.execute(ONE)
+        await engine.dispose()
+
+    asyncio.run(scenario())
+    assert transactions(running) == {"commit": 1}
 
 
 def test_a_transaction_has_the_name_of_its_pool(running: Monitoring, tmp_path: Path) -> None:
