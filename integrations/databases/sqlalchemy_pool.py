@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from monitoring.integrations.attachment import Link, attempt, replace_attributes
 
-from .pools import PoolNumbers
+from .pool_numbers import PoolNumbers
 
 _TIMED_OUT: Final = "3o7r"
 """SQLAlchemy's code of the error that a pool is exhausted."""
