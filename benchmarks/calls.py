@@ -1,4 +1,8 @@
-"""What does a wrapped client cost more per call, and per chunk of a stream? Microseconds of CPU time."""
+"""What does a wrapped client cost more per call, and per chunk of a stream? Microseconds of CPU time.
+
+Beside it, in the same rounds, what OpenTelemetry's instrumentation of the client costs, with an SDK that samples every
+span and exports none.
+"""
 
 from __future__ import annotations
 
@@ -19,21 +23,29 @@ import openai
 import redis
 from django.conf import settings
 from django.db.utils import ConnectionHandler
+from opentelemetry.instrumentation.httpx import HTTPX2ClientInstrumentor
+from opentelemetry.instrumentation.redis import RedisInstrumentor
+from opentelemetry.instrumentation.sqlalchemy import SQLAlchemyInstrumentor
+from opentelemetry.sdk.trace import TracerProvider
 from sqlalchemy import create_engine, text
 from sqlalchemy.pool import QueuePool
 
-from monitoring import integrations
-from monitoring.observation import KINDS, Kind
+from monitoring import Config, integrations
+from monitoring.context import current_record
+from monitoring.monitor import Monitoring
+from monitoring.observation import KINDS, Kind, RequestRecord
 from monitoring.recorder import Fold, NullRecorder, Recorder
 
 from .harness import Spread, spread
 from .report import Bar, Result, publish
+from .scratch import DISK, MEMORY, folders
 
 ROUNDS = 40
 ROUND_SECONDS = 0.02
 CHUNKS = 50
 MESSAGES: Any = [{"role": "user", "content": "hello"}]
-BARE, SILENT, WRAPPED = "bare", "silent", "wrapped"
+CALLS_PER_REQUEST = 10
+BARE, SILENT, WRAPPED, ON, PEER = "bare", "silent", "wrapped", "on", "peer"
 
 Call = Callable[[int], None]
 """Make that many calls."""
@@ -65,6 +77,8 @@ class Case:
     make: Callable[[], Any]
     use: Callable[[Any], Call]
     chunks: int = 0
+    peer: Callable[[Any], Any] | None = None
+    """Returns a client that OpenTelemetry instruments."""
 
 
 class AnsweringRedis(redis.Redis):
@@ -238,13 +252,31 @@ def anthropic_client() -> anthropic.Anthropic:
     return anthropic.Anthropic(api_key="x", http_client=http_client())
 
 
+TRACES = TracerProvider()
+
+
+def traced_engine(engine: Any) -> Any:
+    SQLAlchemyInstrumentor().instrument(engine=engine, tracer_provider=TRACES, skip_dep_check=True)
+    return engine
+
+
+def traced_redis(client: Any) -> Any:
+    RedisInstrumentor.instrument_client(client, tracer_provider=TRACES)
+    return client
+
+
+def traced_http(client: Any) -> Any:
+    HTTPX2ClientInstrumentor.instrument_client(client, tracer_provider=TRACES)
+    return client
+
+
 CASES = (
-    Case("SQLAlchemy, a statement", lambda: create_engine("sqlite://"), use_engine),
+    Case("SQLAlchemy, a statement", lambda: create_engine("sqlite://"), use_engine, peer=traced_engine),
     Case("SQLAlchemy, a connection", lambda: create_engine("sqlite://", poolclass=QueuePool), use_pool),
     Case("Django, a statement", django_connection, use_django),
-    Case("Redis, get", AnsweringRedis, use_redis),
-    Case("Redis, get, async", AnsweringAsyncRedis, use_async_redis),
-    Case("httpx, get", http_client, use_http),
+    Case("Redis, get", AnsweringRedis, use_redis, peer=traced_redis),
+    Case("Redis, get, async", AnsweringAsyncRedis, use_async_redis, peer=traced_redis),
+    Case("httpx, get", http_client, use_http, peer=traced_http),
     Case("OpenAI, chat", openai_client, use_openai),
     Case("OpenAI, chat, async", async_openai_client, use_async_openai),
     Case(f"OpenAI, stream of {CHUNKS}", openai_client, use_openai_stream, CHUNKS),
@@ -255,12 +287,16 @@ CASES = (
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What one case cost: bare, and beyond that with nobody listening and with everything on."""
+    """What one case cost: bare, and beyond that with nobody listening, with a sink that counts, with everything on in
+    a request, and under OpenTelemetry.
+    """
 
     case: Case
     bare: Spread
     silent: Spread
     wrapped: Spread
+    on: Spread
+    peer: Spread | None
     quiet: float
     """The tenth percentile of the wrapped rounds beyond that of the bare ones."""
     seen: int
@@ -278,17 +314,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
         Result(
             name="calls",
             title="What a wrapped client costs more",
-            columns=("call", "bare", "added", "quiet", "per chunk", "unheard", "observed", ""),
+            columns=("call", "bare", "added", "quiet", "per chunk", "unheard", "all on", "peer", "observed", ""),
             rows=[_row(one) for one in measured],
             unit="microseconds of CPU time per call",
             bars=[Bar(one.case.label, one.wrapped.median, one.wrapped.low, one.wrapped.high, True) for one in measured],
             notes=[
                 f"`added`: median of {rounds} rounds, each compared with the bare client in the same round;",
                 "`quiet` compares the quietest tenths. `unheard`: wrapped, before configure.",
-                "Adapters alone: the sink only counts. A connection is taken from a pool and given back.",
+                "`added` is the adapter alone: the sink only counts. `all on`, in requests: metrics, percentiles, N+1",
+                "detection, the spans of a request and the store. `peer`: OpenTelemetry's spans, not exported.",
+                "A connection is taken from a pool and given back.",
             ],
             data={
-                one.case.label: {"bare": one.bare.median, "added": one.wrapped.median, "quiet": one.quiet}
+                one.case.label: {
+                    "bare": one.bare.median,
+                    "added": one.wrapped.median,
+                    "quiet": one.quiet,
+                    "on": one.on.median,
+                }
+                | ({"peer": one.peer.median} if one.peer else {})
                 for one in measured
             },
         )
@@ -304,6 +348,8 @@ def _row(one: Measured) -> list[str]:
         f"{one.quiet:.2f}",
         per_chunk,
         f"{one.silent.median:.2f}",
+        f"{one.on.median:.2f}",
+        f"{one.peer.median:.1f}" if one.peer else "",
         f"{one.seen:,}",
         "",
     ]
@@ -311,11 +357,23 @@ def _row(one: Measured) -> list[str]:
 
 def measure(case: Case, rounds: int) -> Measured:
     """Run rounds of the three variants in shuffled order, each for about the same time."""
+    with folders() as places:
+        everything = Monitoring(Config(service="bench", cells_folder=places[MEMORY], store=places[DISK]))
+        try:
+            return _measure(case, rounds, everything.recorder)
+        finally:
+            everything.close()
+
+
+def _measure(case: Case, rounds: int, everything: Recorder) -> Measured:
     counting = Counting()
-    recorders = {SILENT: NullRecorder(), WRAPPED: Recorder([counting], metrics=counting)}
+    recorders = {SILENT: NullRecorder(), WRAPPED: Recorder([counting], metrics=counting), ON: everything}
     variants = {BARE: case.use(case.make())}
     for name, recorder in recorders.items():
         variants[name] = case.use(integrations.wrap(case.make(), recorder_of=lambda recorder=recorder: recorder))
+    variants[ON] = _in_request(variants[ON])
+    if case.peer is not None:
+        variants[PEER] = case.use(case.peer(case.make()))
     times = _calls_per_round(variants[BARE])
     chance = random.Random(1)
     samples: dict[str, list[float]] = {name: [] for name in variants}
@@ -325,10 +383,26 @@ def measure(case: Case, rounds: int) -> Measured:
     for _ in range(rounds):
         for name in chance.sample(list(variants), len(variants)):
             samples[name].append(_microseconds(variants[name], times))
-    added = {name: spread([ours - bare for ours, bare in zip(samples[name], samples[BARE])]) for name in recorders}
+    added = {name: spread([ours - bare for ours, bare in zip(samples[name], samples[BARE])]) for name in variants}
     bare = spread(samples[BARE])
     quiet = spread(samples[WRAPPED]).tenth_percentile - bare.tenth_percentile
-    return Measured(case, bare, added[SILENT], added[WRAPPED], quiet, counting.seen)
+    return Measured(case, bare, added[SILENT], added[WRAPPED], added[ON], added.get(PEER), quiet, counting.seen)
+
+
+def _in_request(call: Call) -> Call:
+    """Make the calls in requests of ten each, as an app does."""
+
+    def in_requests(times: int) -> None:
+        while times > 0:
+            record = RequestRecord()
+            record.route, record.calls = "/items/{id}", None
+            token = current_record.set(record)
+            call(min(CALLS_PER_REQUEST, times))
+            current_record.reset(token)
+            record.calls = None
+            times -= CALLS_PER_REQUEST
+
+    return in_requests
 
 
 def _calls_per_round(call: Call) -> int:

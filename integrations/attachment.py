@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from contextvars import ContextVar, Token
+from collections.abc import Awaitable, Callable, Coroutine
+from contextvars import ContextVar
 from time import perf_counter
 from typing import Any, Final, TypeVar
 
 from monitoring.calls import Call
-from monitoring.context import is_muted, reset
+from monitoring.context import is_muted
 from monitoring.observation import Kind
 from monitoring.recorder import NullRecorder, Recorder
 
-from .layers import Layer, claim, current_layer
+from .layers import Describe, Layer, claim, current_layer, has_clients_below
 
 T = TypeVar("T")
 Detach = Callable[[], None]
@@ -46,104 +46,94 @@ class Link:
         self._attached = False
 
 
-Describe = Callable[[tuple[Any, ...], float, Any, BaseException | None], Call]
-"""Makes the observation of a call from its arguments, its start, its result and what it raised."""
+def observing(link: Link, describe: Describe, function: Callable[..., T]) -> Callable[..., T]:
+    """Return ``function`` with each call reported as it ended. Result and exception are the caller's as they are.
 
+    It is a closure, and reports a success by itself: passing on what it needs would double what it costs.
+    """
 
-def observed(link: Link, describe: Describe, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
-    """Call ``function`` and report how it ended. Its result, or the exception it raised, is the caller's as it is."""
-    recorder = link.recorder()
-    if recorder is None:
-        return function(*args, **kwargs)
-    started = perf_counter()
-    try:
-        result = function(*args, **kwargs)
-    except BaseException as error:
-        report(recorder, describe, args, started, None, error)
-        raise
-    report(recorder, describe, args, started, result, None)
-    return result
-
-
-async def observed_async(
-    link: Link, describe: Describe, function: Callable[..., Awaitable[T]], *args: Any, **kwargs: Any
-) -> T:
-    """Do the same with a function that is awaited."""
-    recorder = link.recorder()
-    if recorder is None:
-        return await function(*args, **kwargs)
-    started = perf_counter()
-    try:
-        result = await function(*args, **kwargs)
-    except BaseException as error:
-        report(recorder, describe, args, started, None, error)
-        raise
-    report(recorder, describe, args, started, result, None)
-    return result
-
-
-def layered(kind: Kind, link: Link, describe: Describe, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
-    """Do the same for a client that works through others: report the call unless a wrapped one below does."""
-    recorder = link.recorder()
-    if recorder is None:
-        return function(*args, **kwargs)
-    layer = Layer(kind, link.name, current_layer.get())
-    token = current_layer.set(layer)
-    started = perf_counter()
-    try:
-        result = function(*args, **kwargs)
-    except BaseException as error:
-        _end(layer, token)
-        if not layer.is_counted:
+    def observed(*args: Any, **kwargs: Any) -> T:
+        recorder = link.recorder()
+        if recorder is None:
+            return function(*args, **kwargs)
+        started = perf_counter()
+        try:
+            result = function(*args, **kwargs)
+        except BaseException as error:
             report(recorder, describe, args, started, None, error)
-        raise
-    _end(layer, token)
-    if not layer.is_counted:
-        report(recorder, describe, args, started, result, None)
-    return result
+            raise
+        try:
+            call = describe(args, started, result, None)
+            if call is not None and (current_layer.get() is None or claim(call)):
+                recorder.record(call)
+        except Exception as error:
+            recorder.failed(_name(describe), error)
+        return result
+
+    return observed
 
 
-async def layered_async(
-    kind: Kind, link: Link, describe: Describe, function: Callable[..., Awaitable[T]], *args: Any, **kwargs: Any
-) -> T:
+def observing_async(
+    link: Link, describe: Describe, function: Callable[..., Awaitable[T]]
+) -> Callable[..., Coroutine[Any, Any, T]]:
     """Do the same with a function that is awaited."""
-    recorder = link.recorder()
-    if recorder is None:
-        return await function(*args, **kwargs)
-    layer = Layer(kind, link.name, current_layer.get())
-    token = current_layer.set(layer)
-    started = perf_counter()
-    try:
-        result = await function(*args, **kwargs)
-    except BaseException as error:
-        _end(layer, token)
-        if not layer.is_counted:
+
+    async def observed(*args: Any, **kwargs: Any) -> T:
+        recorder = link.recorder()
+        if recorder is None:
+            return await function(*args, **kwargs)
+        started = perf_counter()
+        try:
+            result = await function(*args, **kwargs)
+        except BaseException as error:
             report(recorder, describe, args, started, None, error)
-        raise
-    _end(layer, token)
-    if not layer.is_counted:
+            raise
         report(recorder, describe, args, started, result, None)
-    return result
+        return result
+
+    return observed
 
 
-def _end(layer: Layer, token: Token[Layer | None]) -> None:
-    layer.is_over = True
-    reset(current_layer, token)
+def layering(kind: Kind, link: Link, describe: Describe, function: Callable[..., T]) -> Callable[..., T]:
+    """Do the same for a client that works through others: a call that a wrapped one below reports is not reported."""
+    alone = observing(link, describe, function)
+
+    def observed(*args: Any, **kwargs: Any) -> T:
+        if not has_clients_below(kind):
+            return alone(*args, **kwargs)
+        layer = Layer(kind, link.name)
+        return observing(link, layer.unless_counted(describe), layer.around(function))(*args, **kwargs)
+
+    return observed
 
 
-def report(recorder: Recorder, describe: Callable[..., Call], *facts: Any) -> None:
+def layering_async(
+    kind: Kind, link: Link, describe: Describe, function: Callable[..., Awaitable[T]]
+) -> Callable[..., Coroutine[Any, Any, T]]:
+    """Do the same with a function that is awaited."""
+    alone = observing_async(link, describe, function)
+
+    async def observed(*args: Any, **kwargs: Any) -> T:
+        if not has_clients_below(kind):
+            return await alone(*args, **kwargs)
+        layer = Layer(kind, link.name)
+        act = observing_async(link, layer.unless_counted(describe), layer.around_async(function))
+        return await act(*args, **kwargs)
+
+    return observed
+
+
+def report(recorder: Recorder, describe: Callable[..., Call | None], *facts: Any) -> None:
     """Record the call that ``describe(*facts)`` makes, unless it is counted already by a client around this one.
 
     Never raises: a bug in there is the pack's own failure.
     """
     try:
         call = describe(*facts)
-        counts = current_layer.get() is None or claim(call)
+        if call is not None and (current_layer.get() is None or claim(call)):
+            recorder.record(call)
     except Exception as error:
         recorder.failed(_name(describe), error)
-    else:
-        if counts:
-            recorder.record(call)
 
 
 def attempt(link: Link, act: Callable[..., object], *args: Any) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from .cells import Merge
@@ -70,6 +71,7 @@ __all__ = [
     "feature",
     "gauge",
     "get_logger",
+    "health_answer",
     "health_app",
     "histogram",
     "install",
@@ -93,6 +95,7 @@ __all__ = [
 if TYPE_CHECKING:
     from .alerting.channels import Email, Webhook, verify_webhook
     from .alerting.rules import Rule
+    from .health_endpoint import HealthAnswer
     from .logs.files import LogFile
     from .logs.formatter import JSONFormatter, settings_of_json_logger
     from .logs.outlets import Filtered
@@ -264,6 +267,20 @@ def outbound_headers() -> dict[str, str]:
 def dashboard_app() -> ASGIApp:
     """Return the current Monitoring's dashboard and API as an ASGI app, for mounting by hand."""
     return current().dashboard_app()
+
+
+def health_answer(
+    method: str,
+    path: str,
+    query: str = "",
+    headers: Mapping[str, str] = MappingProxyType({}),
+    client: str | None = None,
+) -> HealthAnswer:
+    """Return status, headers and body for what a probe asks, for frameworks and servers of other kinds.
+
+    See ``Monitoring.health_answer``.
+    """
+    return current().health_answer(method, path, query, headers, client)
 
 
 def health_app() -> ASGIApp:

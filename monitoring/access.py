@@ -6,10 +6,10 @@ import hmac
 import inspect
 import ipaddress
 import time
-from collections.abc import Iterable, MutableMapping
+from collections.abc import Awaitable, Iterable, MutableMapping
 from typing import Any, Final
 
-from asgiref.sync import sync_to_async
+from asgiref.sync import async_to_sync, sync_to_async
 
 from .config import Config
 
@@ -25,11 +25,27 @@ COOKIE: Final = "monitoring_login"
 
 async def may_see(scope: Scope, config: Config) -> bool:
     """Say whether the caller may see metrics and details. Raise what the app's ``authorize`` raises."""
-    if config.token is not None and (_bears(scope, config.token) or _logged_in(scope, config.token)):
+    if _has_token(scope, config):
         return True
     if config.authorize is not None:
         return await _app_says_yes(scope, config)
     return config.environment == "development" and _is_local(scope)
+
+
+def may_see_now(scope: Scope, config: Config) -> bool:
+    """Say the same in this thread. Only an async ``authorize`` needs an event loop: it gets one, and RuntimeError is
+    raised where one runs in this thread already.
+    """
+    if _has_token(scope, config):
+        return True
+    if config.authorize is not None:
+        answer = config.authorize(scope)
+        return bool(async_to_sync(_result_of)(answer) if inspect.isawaitable(answer) else answer)
+    return config.environment == "development" and _is_local(scope)
+
+
+def _has_token(scope: Scope, config: Config) -> bool:
+    return config.token is not None and (_bears(scope, config.token) or _logged_in(scope, config.token))
 
 
 def _bears(scope: Scope, token: str) -> bool:
@@ -69,6 +85,10 @@ async def _app_says_yes(scope: Scope, config: Config) -> bool:
     else:
         answer = await sync_to_async(authorize, thread_sensitive=False)(scope)
     return bool(await answer if inspect.isawaitable(answer) else answer)
+
+
+async def _result_of(answer: Awaitable[object]) -> object:
+    return await answer
 
 
 def _is_local(scope: Scope) -> bool:

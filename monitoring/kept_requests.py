@@ -80,7 +80,11 @@ class KeptRequests:
 
     def _add(self, observation: Observation) -> None:
         request = observation.request
-        if request is None or request.finished:
+        if request is not None:
+            self._add_to(request, observation)
+
+    def _add_to(self, request: RequestRecord, observation: Observation) -> None:
+        if request.finished:
             return
         calls = request.calls
         if calls is None:
@@ -100,7 +104,7 @@ class KeptRequests:
             request.called = True
             request.db_calls += 1
             request.db_seconds += call.duration_seconds
-            self._add(call)
+            self._add_to(request, call)
 
     def _add_cache_call(self, call: CacheCall) -> None:
         request = call.request
@@ -108,7 +112,7 @@ class KeptRequests:
             request.called = True
             request.cache_hits += call.hits
             request.cache_misses += call.misses
-            self._add(call)
+            self._add_to(request, call)
 
     def _add_llm_call(self, call: LLMCall) -> None:
         request = call.request
@@ -117,7 +121,7 @@ class KeptRequests:
             request.llm_calls += 1
             request.llm_tokens += call.input_tokens + call.output_tokens
             request.llm_cost_usd += float(call.cost_usd or 0)
-            self._add(call)
+            self._add_to(request, call)
 
     def _decide(self, record: RequestRecord) -> None:
         if not self._started:

@@ -156,8 +156,9 @@ class Metrics:
         self.active = _ActiveRequests(self)
         """Requests in flight by method: ``active["GET"][0] += 1.0`` raises their number."""
         registry.empty_after_fork(self.active)
-        self._scalars = registry.table()
-        self._histograms = registry.table()
+        self._scalars: dict[str, Table[Any]] = {}
+        self._histograms: dict[str, Table[HistogramSeries]] = {}
+        """By metric and label values."""
 
     def folds(self) -> Mapping[Kind, Fold]:
         """Return how each kind of observation is counted."""
@@ -198,15 +199,18 @@ class Metrics:
 
     def observe(self, declaration: Declaration, values: tuple[str, ...], value: float) -> None:
         """Count a value in a histogram."""
-        key = (declaration.name, values)
-        histogram = self._histograms.get(key)
+        try:
+            known = self._histograms[declaration.name]
+        except KeyError:
+            known = self._histograms.setdefault(declaration.name, self.registry.table())
+        histogram = known.get(values)
         if histogram is None:
             series = self.registry.series(declaration, values)
             histogram = series.histogram
             if histogram is None:
                 return
             if series.values == values:
-                self._histograms[key] = histogram
+                known[values] = histogram
         histogram.observe(value)
 
     def count_error(self, category: str) -> None:
@@ -246,13 +250,16 @@ class Metrics:
         return {name: _snapshot(metric.declaration, metric.series) for name, metric in self.totals().metrics.items()}
 
     def _scalar(self, declaration: Declaration, values: tuple[str, ...]) -> Any:
-        key = (declaration.name, values)
-        cell = self._scalars.get(key)
+        try:
+            known = self._scalars[declaration.name]
+        except KeyError:
+            known = self._scalars.setdefault(declaration.name, self.registry.table())
+        cell = known.get(values)
         if cell is None:
             series = self.registry.series(declaration, values)
             cell = series.cell
             if cell is not None and series.values == values:
-                self._scalars[key] = cell
+                known[values] = cell
         return cell
 
     def _fold_request(self, record: RequestRecord) -> None:

@@ -6,9 +6,9 @@ import atexit
 import os
 import threading
 import weakref
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .agent_log import AgentLog
@@ -47,6 +47,7 @@ from .termination import AtSigterm
 if TYPE_CHECKING:
     from .alerts import AlertEngine
     from .flusher import Flusher
+    from .health_endpoint import HealthAnswer, Probes
     from .performance_tracker import PerformanceTracker
     from .store.database import Database
     from .system_resources import SystemResources
@@ -119,6 +120,13 @@ class Monitoring:
         """Return the rules, what they raised, and what can be done about it."""
         engine: AlertEngine = self._read_side.get("alerts", self._make_alerts)
         return engine
+
+    @property
+    def probes(self) -> Probes:
+        """Return what answers probes, in every form of the health routes."""
+        from .health_endpoint import Probes
+
+        return Probes(self.health, self.config, self.lifecycle)
 
     @property
     def resources(self) -> SystemResources:
@@ -235,7 +243,24 @@ class Monitoring:
         """Return the health routes as an ASGI app, for mounting by hand."""
         from .health_endpoint import health_app
 
-        return health_app(self.health, self.config, self.lifecycle)
+        return health_app(self.probes)
+
+    def health_answer(
+        self,
+        method: str,
+        path: str,
+        query: str = "",
+        headers: Mapping[str, str] = MappingProxyType({}),
+        client: str | None = None,
+    ) -> HealthAnswer:
+        """Return status, headers and body for what a probe asks, for frameworks and servers of other kinds.
+
+        ``path`` is relative to where it is mounted: "" or "/ready". ``client`` is the caller's address. Answered from
+        memory; the names of the headers are in lower case. Raise what the app's ``authorize`` raises.
+        """
+        from .health_endpoint import asked_by_hand
+
+        return self.probes.answer(*asked_by_hand(method, path, query, headers, client))
 
     def metrics_app(self) -> ASGIApp:
         """Return the Prometheus exposition as an ASGI app, for mounting by hand."""
@@ -255,7 +280,9 @@ class Monitoring:
 
     def health_wsgi_app(self) -> WSGIApp:
         """Return the health routes as a WSGI app."""
-        return _to_wsgi(self.health_app())
+        from .health_endpoint import health_wsgi_app
+
+        return health_wsgi_app(self.probes)
 
     def metrics_wsgi_app(self) -> WSGIApp:
         """Return the Prometheus exposition as a WSGI app."""
@@ -407,7 +434,8 @@ class Monitoring:
 
     def _at_serving(self) -> None:
         self.health.use_loop()
-        self.health.start()
+        if self.health.start():
+            self._start_background()  # which keeps their history
         if self.config.drain_seconds:
             _at_sigterm.watch(in_front=True)
 
@@ -419,14 +447,13 @@ class Monitoring:
     def _own_apps(self) -> dict[str, OwnApp]:
         apps = {}
         dashboard_path = self.config.dashboard_path if self.config.store is not None else None
-        for prefix, make in (
-            (self.config.health_path, self.health_app),
-            (self.config.metrics_path, self.metrics_app),
-            (dashboard_path, self.dashboard_app),
+        for prefix, make, make_wsgi in (
+            (self.config.health_path, self.health_app, self.health_wsgi_app),
+            (self.config.metrics_path, self.metrics_app, self.metrics_wsgi_app),
+            (dashboard_path, self.dashboard_app, self.dashboard_wsgi_app),
         ):
             if prefix is not None:
-                asgi = _made_at_first_use(make)
-                apps[prefix] = OwnApp(asgi, _made_at_first_use(partial(_to_wsgi, asgi)))
+                apps[prefix] = OwnApp(_made_at_first_use(make), _made_at_first_use(make_wsgi))
         return apps
 
     def _count_dropped_lines(self, reason: str, lines: int) -> None:

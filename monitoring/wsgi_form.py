@@ -1,4 +1,7 @@
-"""The WSGI form of a sub-app: the ASGI app runs once per request through asgiref, so both forms are one code."""
+"""The WSGI form of a sub-app: the ASGI app runs once per request through asgiref, so both forms are one code.
+
+What needs no event loop answers from ``scope_of(environ)`` by itself.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +23,8 @@ def to_wsgi(app: ASGIApp) -> WSGIApp:
     """Return a WSGI app that answers with what the ASGI ``app`` sends. For small responses: the whole body is held."""
 
     def answer(environ: Environ, start_response: Any) -> Iterable[bytes]:
-        status, headers, body = async_to_sync(_run)(app, _scope(environ), environ)
-        start_response(f"{status} {_phrase(status)}", headers)
+        status, headers, body = async_to_sync(_run)(app, scope_of(environ), environ)
+        start_response(f"{status} {phrase(status)}", headers)
         return [] if environ.get("REQUEST_METHOD") == "HEAD" else [body]
 
     return answer
@@ -50,7 +53,8 @@ async def _run(app: ASGIApp, scope: dict[str, Any], environ: Environ) -> tuple[i
     return status, headers, bytes(body)
 
 
-def _scope(environ: Environ) -> dict[str, Any]:
+def scope_of(environ: Environ) -> dict[str, Any]:
+    """Return the scope that an ASGI server would have made of a WSGI request."""
     root_path = environ.get("SCRIPT_NAME", "")
     path = root_path + environ.get("PATH_INFO", "")
     headers = [
@@ -79,7 +83,8 @@ def _decoded(path: str) -> str:
     return path.encode("latin-1").decode("utf-8", "replace")
 
 
-def _phrase(status: int) -> str:
+def phrase(status: int) -> str:
+    """Return the words that go with a status, as WSGI wants them."""
     try:
         return HTTPStatus(status).phrase
     except ValueError:

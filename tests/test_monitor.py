@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 from sqlalchemy import create_engine, text
 
 import monitoring
-from monitoring import ConfigError, Monitoring, Rule
+from monitoring import Config, ConfigError, Monitoring, Rule
 from monitoring.testing import MemorySink, use
 
 
@@ -54,6 +55,37 @@ def test_a_sub_app_can_be_asked_for_again() -> None:
     for _ in range(2):
         assert callable(monitoring.health_app())
         assert callable(monitoring.metrics_app())
+
+
+def test_a_server_of_another_kind_asks_a_function(tmp_path: Path) -> None:
+    """It gets status, headers and body; the first probe has the checks run, and whoever has the token learns more."""
+    made = monitoring.configure(store=None, token="secret-token", cells_folder=str(tmp_path))
+    ran = threading.Event()
+    made.health.add("database", ran.set)
+    try:
+        status, headers, body = monitoring.health_answer("GET", "/live")
+        assert ran.wait(10)
+        told = made.health_answer("GET", "database/", "verbose", {"Authorization": "Bearer secret-token"}, "10.0.0.7")
+        unknown = made.health_answer("head", "nothing", headers={"Authorization": "Bearer secret-token"})
+    finally:
+        made.health.stop()
+        monitoring.shutdown()
+    assert (status, body, headers["content-type"]) == (200, b'{"status": "pass"}', "application/health+json")
+    assert b'"database:responseTime"' in told.body
+    assert (unknown.status, unknown.body) == (404, b"")
+
+
+def test_a_service_that_only_probes_ask_keeps_the_history_of_its_checks(tmp_path: Path) -> None:
+    """The background starts with the first probe where there are checks, and not without any."""
+    with_checks, without = (
+        Monitoring(Config(store=str(tmp_path / name), cells_folder=str(tmp_path / name))) for name in ("a", "b")
+    )
+    with_checks.health.add("disk", lambda: None)
+    for made in (with_checks, without):
+        made.health_answer("GET", "/ready")
+    assert (with_checks.background._thread is None, without.background._thread is None) == (False, True)
+    for made in (with_checks, without):
+        made.close()
 
 
 def test_what_was_counted_is_there_until_the_service_ends(tmp_path: Path) -> None:

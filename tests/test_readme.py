@@ -8,6 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import django_settings
+
+django_settings.set_up()
+
 ROOT = Path(__file__).parent.parent
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 BLOCKS = [

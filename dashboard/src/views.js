@@ -1,6 +1,7 @@
 // Every view: its name in the URL, its title, and who draws it. A view that has `one` opens with an ID: "#/requests/<id>".
 import { Alerts } from "./views/alerts.jsx";
 import { OneAlert } from "./views/alert.jsx";
+import { OneCheck } from "./views/check.jsx";
 import { OneError } from "./views/error.jsx";
 import { Errors } from "./views/errors.jsx";
 import { Health } from "./views/health.jsx";
@@ -21,7 +22,7 @@ export const VIEWS = {
   errors: { title: "Errors", all: Errors, one: OneError, oneTitle: "Error group" },
   llm: { title: "LLM", all: Llm },
   usage: { title: "Usage", all: Usage },
-  health: { title: "Health", all: Health },
+  health: { title: "Health", all: Health, one: OneCheck, oneTitle: "Health check" },
   alerts: { title: "Alerts", all: Alerts, one: OneAlert, oneTitle: "Alert" },
   system: { title: "System", all: System },
   route: { title: "Route", all: OneRoute, under: "routes" },

@@ -12,7 +12,8 @@ from functools import cache, partial
 from typing import Any, Final
 
 from monitoring.calls import CacheCall
-from monitoring.integrations.attachment import Detach, Link, attempt, observed, observed_async, replace_attributes
+from monitoring.integrations.attachment import Detach, Link, attempt, observing, observing_async, replace_attributes
+from monitoring.integrations.layers import lies_below
 
 _NAMES_KEPT: Final = 500
 _NAME_LENGTH: Final = 32
@@ -62,6 +63,7 @@ def carrier(client: Any) -> Any:
 
 def attach(client: Any, link: Link) -> Detach:
     """Time the client's commands and its pipelines; a pipeline given by itself is timed alone."""
+    lies_below("cache")
     if hasattr(client, "command_stack"):
         return _observe_pipeline(client, link)
     return replace_attributes(
@@ -74,8 +76,9 @@ def attach(client: Any, link: Link) -> Detach:
 
 
 def _timed(execute: Callable[..., Any], link: Link) -> Callable[..., Any]:
-    timing: Callable[..., Any] = observed_async if inspect.iscoroutinefunction(execute) else observed
-    return partial(timing, link, partial(_call, link.name), execute)
+    timing: Callable[..., Any] = observing_async if inspect.iscoroutinefunction(execute) else observing
+    timed: Callable[..., Any] = timing(link, partial(_call, link.name), execute)
+    return timed
 
 
 def _observed_pipeline(make: Callable[..., Any], link: Link, *args: Any, **kwargs: Any) -> Any:
@@ -99,13 +102,13 @@ def _observe_pipeline(pipeline: Any, link: Link) -> Detach:
 @cache
 def _observed_class(kind: Any) -> Any:
     """Return a subclass of a pipeline class whose pipelines report what they send."""
-    timing: Callable[..., Any] = observed_async if inspect.iscoroutinefunction(kind.execute) else observed
+    timing: Callable[..., Any] = observing_async if inspect.iscoroutinefunction(kind.execute) else observing
 
     def execute(self: Any, raise_on_error: bool = True) -> Any:
         link, commands = self._monitoring_link, self.command_stack
         if not commands:
             return kind.execute(self, raise_on_error)
-        return timing(link, partial(_pipeline_call, link.name, commands), kind.execute, self, raise_on_error)
+        return timing(link, partial(_pipeline_call, link.name, commands), kind.execute)(self, raise_on_error)
 
     def immediate_execute_command(self: Any, *command: Any, **options: Any) -> Any:
         return _timed(partial(kind.immediate_execute_command, self), self._monitoring_link)(*command, **options)
@@ -117,7 +120,10 @@ def _observed_class(kind: Any) -> Any:
 def _call(
     cache: str | None, command: tuple[Any, ...], started: float, reply: Any, error: BaseException | None
 ) -> CacheCall:
-    call = _begun(cache, started, error)
+    call = CacheCall(started, error)
+    call.system = "redis"
+    if cache:
+        call.cache = cache
     word = command[0]
     call.name = _names.get(word) or _name(word)
     count = _LOOKUPS.get(word)
@@ -134,22 +140,16 @@ def _pipeline_call(
     replies: Sequence[Any] | None,
     error: BaseException | None,
 ) -> CacheCall:
-    call = _begun(cache, started, error)
-    call.name = "pipeline"
+    call = CacheCall(started, error)
+    call.system, call.name = "redis", "pipeline"
+    if cache:
+        call.cache = cache
     for (command, _options), reply in zip(commands, replies or ()):
         count = _LOOKUPS.get(command[0])
         if count is not None and not isinstance(reply, Exception):
             hits, misses = count(command, reply)
             call.hits += hits
             call.misses += misses
-    return call
-
-
-def _begun(cache: str | None, started: float, error: BaseException | None) -> CacheCall:
-    call = CacheCall(started, error)
-    call.system = "redis"
-    if cache:
-        call.cache = cache
     return call
 
 

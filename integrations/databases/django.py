@@ -14,7 +14,8 @@ from typing import Any, Final
 from weakref import WeakSet
 
 from monitoring.calls import DatabaseCall
-from monitoring.integrations.attachment import Detach, Link, attempt, layered, replace_attribute
+from monitoring.integrations.attachment import Detach, Link, attempt, layering, replace_attribute
+from monitoring.integrations.layers import lies_below
 from monitoring.recorder import Recorder
 
 from .statements import describe
@@ -49,7 +50,7 @@ def attach(client: Any, link: Link) -> Detach:
     if hasattr(meant, "create_connection"):
         return _Databases(meant, link).detach
     wrapper = _wrapper(meant, link)
-    meant.execute_wrappers.insert(0, wrapper)
+    _put_on(meant, wrapper)
     return partial(_take_off, meant, wrapper)
 
 
@@ -100,11 +101,27 @@ class _Databases:
         if wrapper is None:
             wrapper = self._wrappers[connection.vendor] = _wrapper(connection, self._link)
         self._observed.add(connection)
-        connection.execute_wrappers.insert(0, wrapper)
+        _put_on(connection, wrapper)
+
+
+_wrappers: Final[WeakSet[Any]] = WeakSet()
 
 
 def _wrapper(connection: Any, link: Link) -> Any:
-    return partial(layered, "db", link, partial(_call, _SYSTEMS.get(connection.vendor, connection.vendor)))
+    describe_call = partial(_call, _SYSTEMS.get(connection.vendor, connection.vendor))
+    wrapper = layering("db", link, describe_call, _execute)
+    _wrappers.add(wrapper)
+    return wrapper
+
+
+def _execute(execute: Callable[..., Any], *args: Any) -> Any:
+    return execute(*args)
+
+
+def _put_on(connection: Any, wrapper: object) -> None:
+    if any(other in _wrappers for other in connection.execute_wrappers):
+        lies_below("db")  # it is wrapped by itself and with all of them: one of the two counts
+    connection.execute_wrappers.insert(0, wrapper)
 
 
 def _take_off(connection: Any, wrapper: object) -> None:
@@ -112,8 +129,8 @@ def _take_off(connection: Any, wrapper: object) -> None:
         connection.execute_wrappers.remove(wrapper)
 
 
-def _call(system: str, args: tuple[Any, ...], started: float, _: Any, error: BaseException | None) -> DatabaseCall:
-    statement, _parameters, _many, context = args
+def _call(system: str, args: tuple[Any, ...], started: float, __: Any, error: BaseException | None) -> DatabaseCall:
+    _, statement, _parameters, _many, context = args
     call = DatabaseCall(started, error)
     call.system = system
     text = statement if statement.__class__ is str else _text(statement, context)

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from monitoring.calls import DatabaseCall
 from monitoring.context import muted
-from monitoring.integrations.attachment import Detach, Link, layered, replace_attributes
+from monitoring.integrations.attachment import Detach, Link, layering, replace_attributes
 
 from .sqlalchemy_pool import Pools, observe_transactions, pool_name
 from .statements import describe
@@ -36,9 +36,9 @@ def attach(client: Any, link: Link) -> Detach:
     describe_call = partial(_call, system)
     pools = Pools(link, pool_name(link, engine.url, dialect), system)
     replacements = {
-        "do_execute": partial(layered, "db", link, describe_call, dialect.do_execute),
-        "do_executemany": partial(layered, "db", link, describe_call, dialect.do_executemany),
-        "do_execute_no_params": partial(layered, "db", link, describe_call, dialect.do_execute_no_params),
+        "do_execute": layering("db", link, describe_call, dialect.do_execute),
+        "do_executemany": layering("db", link, describe_call, dialect.do_executemany),
+        "do_execute_no_params": layering("db", link, describe_call, dialect.do_execute_no_params),
         "initialize": partial(_unseen, dialect.initialize),
         **observe_transactions(dialect, pools),
     }

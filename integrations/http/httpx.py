@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from functools import partial
 from typing import Any, Final
 
 from monitoring.calls import HTTPCall
@@ -17,8 +16,8 @@ from monitoring.integrations.attachment import (
     Detach,
     Link,
     inside_llm_call,
-    observed,
-    observed_async,
+    observing,
+    observing_async,
     replace_attributes,
 )
 
@@ -34,8 +33,8 @@ def carrier(client: Any) -> Any:
 def attach(client: Any, link: Link) -> Detach:
     """Time each request that the client sends."""
     send = client._send_single_request
-    timing: Callable[..., Any] = observed_async if inspect.iscoroutinefunction(send) else observed
-    timed = partial(timing, link, _call, send)
+    timing: Callable[..., Any] = observing_async if inspect.iscoroutinefunction(send) else observing
+    timed = timing(link, _call, send)
 
     def send_single_request(request: Any) -> Any:
         return send(request) if inside_llm_call.get() else timed(request)

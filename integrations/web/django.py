@@ -11,10 +11,13 @@ import sys
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from asgiref.sync import async_to_sync
+
 from monitoring.context import current_record
 from monitoring.middleware import MonitoringMiddleware, WSGIMonitoringMiddleware
 from monitoring.middleware.edge import attach
-from monitoring.monitor import Monitoring
+from monitoring.monitor import Monitoring, current
+from monitoring.wsgi_form import scope_of
 
 _OUTERMOST = "_monitoring_outermost"
 _originals: dict[type[Any], Any] = {}
@@ -39,6 +42,22 @@ def install(app: Any, monitoring: Monitoring) -> None:
     got_request_exception.connect(_note_exception, dispatch_uid="monitoring")
 
 
+def health_urls(prefix: str = "health", monitoring: Monitoring | None = None) -> list[Any]:
+    """Return URL patterns that answer probes, for ``urlpatterns = [*health_urls(), ...]``.
+
+    They work under either handler, without ``install``, and inside Django's middlewares, those that look at the host
+    header among them. ``monitoring`` is by default the process's current one at the time of each request.
+    """
+    from django.db import connections, transaction
+    from django.urls import path
+
+    view = _HealthView(monitoring)
+    for alias in connections:
+        view = transaction.non_atomic_requests(using=alias)(view)
+    prefix = prefix.strip("/")
+    return [path(below, view) for below in (prefix, f"{prefix}/", f"{prefix}/<path:name>")]
+
+
 def owned_paths(app: Any) -> Iterator[str]:
     """Yield the routes of the URL configuration, as far as they are written without parameters."""
     from django.urls import get_resolver
@@ -51,8 +70,34 @@ def _paths(patterns: Iterable[Any], prefix: str) -> Iterator[str]:
         path = prefix + str(pattern.pattern).lstrip("^").rstrip("$")
         if hasattr(pattern, "url_patterns"):
             yield from _paths(pattern.url_patterns, path)
-        else:
+        elif not isinstance(pattern.callback, _HealthView):
             yield path
+
+
+class _HealthView:
+    """Answers probes in the thread of a sync view: no session, no transaction, no user."""
+
+    csrf_exempt = True
+    login_required = False
+
+    def __init__(self, monitoring: Monitoring | None) -> None:
+        self._monitoring = monitoring
+
+    def __call__(self, request: Any, name: str = "") -> Any:
+        """Answer one probe."""
+        from django.http import HttpResponse
+
+        monitoring = self._monitoring or current()
+        scope = getattr(request, "scope", None)
+        if scope is not None:
+            async_to_sync(_serve)(monitoring)  # in the server's event loop
+        status, headers, body = monitoring.probes.answer(scope or scope_of(request.environ), name.strip("/"))
+        return HttpResponse(body, status=status, headers=headers)
+
+
+async def _serve(monitoring: Monitoring) -> None:
+    """Have the loop that runs here watched, and async checks run in it."""
+    monitoring.lifecycle.serve()
 
 
 class _Handler:

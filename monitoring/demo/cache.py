@@ -6,12 +6,11 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from functools import partial
 from typing import Any, Generic, TypeVar
 
 from monitoring.calls import CacheCall
 from monitoring.integrations import register_adapter
-from monitoring.integrations.attachment import Detach, Link, observed, replace_attribute
+from monitoring.integrations.attachment import Detach, Link, observing, replace_attribute
 
 Value = TypeVar("Value")
 
@@ -66,7 +65,7 @@ class TTLCacheAdapter:
             call.hits, call.misses = (0, 1) if found is None else (1, 0)
             return call
 
-        return replace_attribute(client, "get", partial(observed, link, describe, client.get))
+        return replace_attribute(client, "get", observing(link, describe, client.get))
 
 
 register_adapter(TTLCache, TTLCacheAdapter())

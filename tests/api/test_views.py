@@ -689,9 +689,10 @@ def test_search_finds_nothing_else(done: Filled, text: str) -> None:
 # The time that is asked for
 
 
-@pytest.mark.parametrize("since", ["-15m", "-1h", "-24h", "-7d", "-30d", "-3600s", str(time.time() - 3600)])
+@pytest.mark.parametrize("since", ["-15m", "-1h", "-24h", "-7d", "-30d", "-3600s", "an hour ago"])
 def test_each_form_of_a_time_holds_all_requests(done: Filled, since: str) -> None:
     """Relative or absolute, short or long: no request is lost, and none is counted twice."""
+    since = str(time.time() - 3600) if since == "an hour ago" else since
     assert done.get("/overview", **{"from": since, "to": "now"})["requests"]["count"] == COUNT
 
 

@@ -511,7 +511,9 @@ class Answers:
         now = self.now()
         good = {"from": now - 86400, "to": now, "status": "pass"}
         dip = [{**good, "to": now - 30000}, {"from": now - 30000, "to": now - 26000, "status": "fail"}]
-        check = {"duration_seconds": 0.0021, "checked_at": now - 4, "uptime_24h": 0.9993}
+        times = {"up": 82_740.0, "warn": 60.0, "down": 0.0, "unknown": 3600.0}
+        check: Data = {"duration_seconds": 0.0021, "checked_at": now - 4, "uptime_24h": 0.9993}
+        check |= {"uptime_30d": 0.99991, "uptime_365d": 0.9987, "times": {"24h": times, "30d": times, "365d": times}}
         return {
             "status": "pass" if self.quiet else "warn",
             "uptime_seconds": 93_211.0,
@@ -534,6 +536,20 @@ class Answers:
                 },
             ][: self.rows],
         }
+
+    def check(self, name: str, query: Data) -> Data:
+        """One check, by the hour: a warning, a failure, and a time that nobody looked at."""
+        step = 86400 if query.get("from") == "-365d" else 3600
+        end = (int(self.now()) // step + 1) * step
+        begins = range(end - step * self.points, end, step)
+        well = {"up": float(step), "warn": 0.0, "down": 0.0, "unknown": 0.0}
+        other = {
+            5: {"up": step - 60.0, "warn": 60.0},
+            9: {"up": step / 2, "down": step / 2},
+            12: {"up": 0.0, "unknown": float(step)},
+        }
+        buckets = [{"t": at, **well, **other.get(index, {})} for index, at in enumerate(begins)]
+        return {"name": name, "resolution_seconds": step, "buckets": buckets}
 
     def alerts(self, query: Data) -> Data:
         rules = [
@@ -720,6 +736,8 @@ class Stub:
         identity = unquote(identity)
         if name == "errors":
             return self.answers.error(identity, query)
+        if name == "health":
+            return self.answers.check(identity, query)
         return {"requests": self.answers.one_request, "alerts": self.answers.alert}[name](identity)
 
     def write(self, request: Request, path: str, body: bytes) -> Response:

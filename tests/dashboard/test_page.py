@@ -30,6 +30,7 @@ VIEWS = {
     "usage": "usage",
     "operations": "operations?name=proposal.generate&value.funder=NSF",
     "health": "health",
+    "check": "health/redis",
     "alerts": "alerts",
     "alert": "alerts/1",
     "system": "system",
@@ -247,6 +248,27 @@ def test_a_number_opens_into_its_cause(visit: Any, route: str, link: Any, view: 
     page.get_by_role("main").get_by_role("link", name=link).first.click()
     page.wait_for_url(re.compile(re.escape(f"#/{view}")))
     assert of_hash(page) == (view, {"from": "-1h", "to": "now", **params})
+
+
+def test_a_health_check_opens_into_its_history(visit: Any) -> None:
+    """From its uptimes of a day, a month and a year to a strip of each hour or day, with what nobody looked at."""
+    visited = visit()
+    page = visited.open("health")
+    row = page.get_by_role("row", name=re.compile("redis"))
+    assert row.get_by_role("cell").all_inner_texts()[3:6] == ["99.93 %", "99.99 %", "99.9 %"]
+    row.get_by_role("link", name="redis").click()
+    page.wait_for_url(re.compile("#/health/redis"))
+    expect(page.locator(".sentence")).to_contain_text("warn redis: Answered after 0.7 s.")
+    expect(page.get_by_role("img", name="of 60 hours: up in 59, warn in 1, down in 1, unknown in 1")).to_be_visible()
+    shown = page.get_by_role("region", name="Not up").locator("tbody tr")
+    assert [cells.split("\t")[1:] for cells in shown.all_inner_texts()] == [
+        ["\N{EN DASH}", "\N{EN DASH}", "\N{EN DASH}", "1 h"],
+        ["30 min", "\N{EN DASH}", "30 min", "\N{EN DASH}"],
+        ["59 min", "1 min", "\N{EN DASH}", "\N{EN DASH}"],
+    ]
+    page.get_by_role("link", name=re.compile("^Uptime 365 d")).click()
+    until(page, lambda: asked(visited, "health/redis")[-1]["query"] == {"from": "-365d", "to": "now"})
+    expect(page.get_by_role("img", name=re.compile("^of 60 days"))).to_be_visible()
 
 
 def test_a_request_shows_its_waterfall(visit: Any) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
@@ -18,6 +18,14 @@ def error_named(name: str) -> Exception:
     return type(name, (Exception,), {})()  # type: ignore[no-any-return]
 
 
+def watching(clock: FakeClock) -> RecentTraffic:
+    """Return what counts all kinds of calls."""
+    traffic = RecentTraffic(clock)
+    for kind in get_args(DependencyKind):
+        traffic.watch(kind)
+    return traffic
+
+
 def http_call(host: str = "api", status: int = 200, seconds: float = 0.1) -> HTTPCall:
     """Return a call to a server."""
     call = HTTPCall(0.0)
@@ -27,7 +35,7 @@ def http_call(host: str = "api", status: int = 200, seconds: float = 0.1) -> HTT
 
 def test_each_kind_is_counted_by_its_own_name() -> None:
     """A database by its system, a cache by its name, a server by its host, an LLM by its provider."""
-    traffic = RecentTraffic(FakeClock())
+    traffic = watching(FakeClock())
     named: list[tuple[DependencyKind, type[Call], str]] = [
         ("db", DatabaseCall, "system"),
         ("cache", CacheCall, "cache"),
@@ -42,10 +50,18 @@ def test_each_kind_is_counted_by_its_own_name() -> None:
     assert traffic.of("db", "my cache", 60) == Recent()
 
 
+def test_what_nobody_watches_is_not_counted() -> None:
+    """It would cost each call something."""
+    traffic = RecentTraffic(FakeClock())
+    traffic.watch("db")
+    traffic.folds()["http"](http_call())
+    assert traffic.of("http", "api", 60) == Recent()
+
+
 def test_calls_leave_the_window() -> None:
     """Second by second."""
     clock = FakeClock()
-    traffic = RecentTraffic(clock)
+    traffic = watching(clock)
     fold = traffic.folds()["http"]
     fold(http_call(status=500, seconds=1.0))
     clock.advance(30)
@@ -63,7 +79,7 @@ def test_calls_leave_the_window() -> None:
 def test_a_place_is_used_again_when_the_window_has_gone_round() -> None:
     """What was there is not added to."""
     clock = FakeClock()
-    traffic = RecentTraffic(clock)
+    traffic = watching(clock)
     for _ in range(3):
         traffic.folds()["http"](http_call())
         clock.advance(300)
@@ -73,7 +89,7 @@ def test_a_place_is_used_again_when_the_window_has_gone_round() -> None:
 
 def test_names_are_bounded() -> None:
     """Those that come too late are not remembered; the others go on."""
-    traffic = RecentTraffic(FakeClock())
+    traffic = watching(FakeClock())
     fold = traffic.folds()["http"]
     for number in range(_NAMES + 1):
         fold(http_call(str(number)))
@@ -114,7 +130,7 @@ def test_a_call_that_was_cancelled_is_no_failure() -> None:
 
 def test_a_forked_child_begins_anew() -> None:
     """Also when its parent was counting just then."""
-    traffic = RecentTraffic(FakeClock())
+    traffic = watching(FakeClock())
     traffic.folds()["http"](http_call())
     with traffic._lock:
         traffic.forget()
@@ -126,6 +142,7 @@ def test_a_forked_child_begins_anew() -> None:
 def test_the_traffic_of_a_process_is_not_that_of_its_child() -> None:
     """That of this process is forgotten by itself."""
     name = "forked.example.org"
+    RECENT.watch("http")
     RECENT.folds()["http"](http_call(name))
     child = os.fork()
     if child == 0:

@@ -1,7 +1,7 @@
 """The table of integrations/README.md: which claims of the contract held for which client, as the tests found it.
 
-``pytest tests/integrations --contract-table`` writes it. Every other run compares what it found with the table, and
-fails where they differ.
+``pytest tests/integrations --contract-table`` writes it. In every other run a claim fails where the table tells
+something else of it.
 """
 
 from __future__ import annotations
@@ -28,48 +28,47 @@ Row = tuple[str, str]
 
 
 class ContractTable:
-    """Collects what became of each claim, as a plugin of pytest."""
+    """Compares what becomes of each claim with the table, or writes it anew, as a plugin of pytest."""
 
     def __init__(self, *, is_to_write: bool) -> None:
         self._is_to_write = is_to_write
+        self._told = dict(map(_told, README.read_text().splitlines()))
         self._found: dict[Row, dict[str, str]] = {}
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[Any]) -> Any:
-        """Note how one claim came out. One that is expected not to hold (``exceptions``) is told as such."""
+        """Note how one claim came out; fail the test where the table tells something else."""
         report: pytest.TestReport = yield
         column = CLAIMS.get(getattr(item, "originalname", ""))
         subject = getattr(item, "funcargs", {}).get("subject")
-        if column and subject is not None and call.when == "call":
-            claims = self._found.setdefault((subject.client, subject.library), {})
-            expected_to_fail = hasattr(report, "wasxfail")
-            claims[column] = NO if expected_to_fail else YES if report.outcome == "passed" else NOT_ASKED
+        if column is None or subject is None or call.when != "call" or report.outcome == "failed":
+            return report
+        found = _found(report)
+        self._found.setdefault((subject.client, subject.library), {})[column] = found
+        told = self._told.get(subject.client, {}).get(column)
+        if told != found and not self._is_to_write:
+            report.outcome = "failed"
+            report.longrepr = (
+                f"integrations/README.md tells {told!r} of {subject.client}, {column!r}, and it is {found!r}: "
+                "write its table with pytest tests/integrations --contract-table."
+            )
         return report
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        """Write the table, or compare it."""
-        if session.exitstatus != 0:
-            return
-        if self._is_to_write:
+        """Write the table, if all is well."""
+        if self._is_to_write and session.exitstatus == 0:
             README.write_text(_BETWEEN.sub(lambda _: self._table(), README.read_text()))
-        elif differing := self._differing():
-            session.exitstatus = pytest.ExitCode.TESTS_FAILED
-            print(
-                f"\nintegrations/README.md tells something else of {', '.join(differing)} than the tests found; "
-                "write its table with: pytest tests/integrations --contract-table."
-            )
-
-    def _differing(self) -> list[str]:
-        told = dict(map(_told, README.read_text().splitlines()))
-        return [
-            client
-            for (client, _), claims in self._found.items()
-            if any(told.get(client, {}).get(column) != claim for column, claim in claims.items())
-        ]
 
     def _table(self) -> str:
         head = [f"| {' | '.join(('client', 'versions', *COLUMNS))} |", "| --- " * (len(COLUMNS) + 2) + "|"]
         return "\n".join(head + [_row(*row, claims) for row, claims in sorted(self._found.items())]) + "\n"
+
+
+def _found(report: pytest.TestReport) -> str:
+    """Return how a claim came out: one of a subject's ``exceptions`` is told as such."""
+    if hasattr(report, "wasxfail"):
+        return NO
+    return YES if report.outcome == "passed" else NOT_ASKED
 
 
 def _told(line: str) -> tuple[str, dict[str, str]]:

@@ -274,8 +274,10 @@ def test_request_django_and_driver_count_each_statement_once(
     monitoring.wrap(db.connections)
     if is_driver_wrapped:
         connection_created.connect(wrap_driver)
-    record = serve(running, django_titles, sink)
-    connection_created.disconnect(wrap_driver)
+    try:
+        record = serve(running, django_titles, sink)
+    finally:
+        connection_created.disconnect(wrap_driver)
     assert record.db_calls == ledger.calls() == 13
     (finding,) = record.findings or ()
     assert (finding.name, finding.tally[0]) == (f"SELECT {TABLE}", 12)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ import monitoring
 from monitoring import integrations
 from monitoring.calls import CacheCall
 from monitoring.integrations import register_adapter
-from monitoring.integrations.attachment import Detach, Link, observed, replace_attributes
+from monitoring.integrations.attachment import Detach, Link, observing, replace_attributes
 from monitoring.testing import MemorySink, use
 
 
@@ -37,7 +36,7 @@ class MemoAdapter:
         return client
 
     def attach(self, client: Any, link: Link) -> Detach:
-        return replace_attributes(client, {"recall": partial(observed, link, self.call, client.recall)})
+        return replace_attributes(client, {"recall": observing(link, self.call, client.recall)})
 
     def call(self, args: tuple[Any, ...], started: float, result: Any, error: BaseException | None) -> CacheCall:
         call = CacheCall(started, error)
@@ -151,4 +150,23 @@ def test_the_blocks_of_the_adapters_readme_run(monkeypatch: pytest.MonkeyPatch) 
     sink = MemorySink()
     with use(sink):
         assert names["memo"].recall("a") == "A"
+    assert [call.name for call in sink.observations] == ["recall"]
+
+
+def test_an_installed_package_provides_an_adapter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By an entry point of the group ``monitoring.adapters``, which is loaded when a client of the class shows up."""
+    (tmp_path / "memo_adapter.py").write_text(
+        f"import sys\nsys.path.insert(0, {str(Path(__file__).parents[2])!r})\n"
+        "from tests.integrations.test_registry import MemoAdapter\nadapter = MemoAdapter()\n"
+    )
+    info = tmp_path / "memo-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: memo\nVersion: 1.0\n")
+    full_name = f"{Memo.__module__}.{Memo.__qualname__}"
+    (info / "entry_points.txt").write_text(f"[{integrations.ENTRY_POINTS}]\n{full_name} = memo_adapter:adapter\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(integrations, "_ADAPTERS", dict(integrations._ADAPTERS))
+    sink = MemorySink()
+    with use(sink):
+        assert monitoring.wrap(LongMemo()).recall("key") == "KEY"
     assert [call.name for call in sink.observations] == ["recall"]

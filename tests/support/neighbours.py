@@ -10,6 +10,7 @@ import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from email.message import EmailMessage
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,13 +23,22 @@ AIMOCK = Path(__file__).parents[2] / ".venv/npm/node_modules/@copilotkit/aimock/
 @contextmanager
 def redis_server(folder: Path) -> Iterator[int]:
     """Run a Redis that keeps nothing on disk, and give its port."""
-    program = require("redis-server", "redis")
-
-    def command(port: int) -> list[str]:
-        return [program, *f"--port {port} --bind 127.0.0.1 --appendonly no".split(), "--save", "", "--dir", str(folder)]
-
-    with running(command, _answers_ping, folder / "redis.log", cwd=folder) as (_, port):
+    command = partial(redis_command, folder)
+    with running(command, redis_answers, folder / "redis.log", cwd=folder) as (_, port):
         yield port
+
+
+def redis_command(folder: Path, port: int) -> list[str]:
+    """Return the command of a Redis that keeps nothing on disk."""
+    program = require("redis-server", "redis")
+    return [program, *f"--port {port} --bind 127.0.0.1 --appendonly no".split(), "--save", "", "--dir", str(folder)]
+
+
+def redis_answers(port: int) -> bool:
+    """Say whether a Redis answers."""
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+        connection.sendall(b"PING\r\n")
+        return connection.recv(7) == b"+PONG\r\n"
 
 
 class LLMServer:
@@ -85,12 +95,6 @@ def mail_server() -> Iterator[tuple[int, Mailbox]]:
         yield port, mailbox
     finally:
         controller.stop()
-
-
-def _answers_ping(port: int) -> bool:
-    with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
-        connection.sendall(b"PING\r\n")
-        return connection.recv(7) == b"+PONG\r\n"
 
 
 def _is_healthy(port: int) -> bool:

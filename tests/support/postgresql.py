@@ -35,6 +35,20 @@ def postgresql(*settings: str) -> Iterator[str]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def postmaster(url: str) -> int:
+    """Return the pid of the server behind a URL."""
+    return int((_data_folder(url) / "postmaster.pid").read_text().split()[0])
+
+
+def start_again(url: str) -> None:
+    """Start the server behind a URL as it was started, after it was killed."""
+    _run([_program("pg_ctl"), "-D", str(_data_folder(url)), "-w", "restart"])
+
+
+def _data_folder(url: str) -> Path:
+    return Path(url.partition("host=")[2].partition("&")[0]) / "data"
+
+
 def _program(name: str) -> str:
     places = map(str, sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True))
     path = shutil.which(name, path=os.pathsep.join([os.environ.get("PATH", os.defpath), *places]))

@@ -11,12 +11,15 @@ from types import TracebackType
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What one probe got: ``status`` is 0 for a connection that was refused, cut or too slow. ``at`` is monotonic."""
+    """What one probe got: ``status`` is 0 for a connection that was refused, cut or too slow. ``at`` is monotonic,
+    ``seconds`` is the time from the first byte sent to the last one read.
+    """
 
     at: float
     status: int
     body: str = ""
     connection: str = ""
+    seconds: float = 0.0
 
     @property
     def passes(self) -> bool:
@@ -93,11 +96,13 @@ class Prober:
 
     def _ask(self) -> Answer:
         connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=self._timeout_seconds)
+        began = time.monotonic()
         try:
             connection.request("GET", self._path)
             response = connection.getresponse()
-            body = response.read().decode()
-            return Answer(time.monotonic(), response.status, body, response.headers.get("connection", "").lower())
+            body, now = response.read().decode(), time.monotonic()
+            closing = response.headers.get("connection", "").lower()
+            return Answer(now, response.status, body, closing, now - began)
         except (http.client.HTTPException, OSError):
             return Answer(time.monotonic(), 0)
         finally:

@@ -6,8 +6,9 @@ from functools import partial
 from typing import Any
 
 from monitoring.calls import DatabaseCall
-from monitoring.integrations.attachment import Detach, Link, observed
+from monitoring.integrations.attachment import Detach, Link, observing
 from monitoring.integrations.databases.statements import describe
+from monitoring.integrations.layers import lies_below
 
 
 class Double:
@@ -17,14 +18,15 @@ class Double:
         return client
 
     def attach(self, client: Any, link: Link) -> Detach:
+        lies_below("db")
         former = client.cursor_factory
 
         class Cursor(former):  # type: ignore[misc]
             def execute(self, *args: Any, **kwargs: Any) -> Any:
-                return observed(link, _call, super().execute, *args, **kwargs)
+                return observing(link, _call, super().execute)(*args, **kwargs)
 
             def executemany(self, *args: Any, **kwargs: Any) -> Any:
-                return observed(link, _call, super().executemany, *args, **kwargs)
+                return observing(link, _call, super().executemany)(*args, **kwargs)
 
         client.cursor_factory = Cursor
         return partial(setattr, client, "cursor_factory", former)

@@ -26,30 +26,30 @@ Command = Callable[[int], Sequence[str]]
 Line = dict[str, Any]
 
 
-def uvicorn(*options: str) -> Command:
-    """Return the command of uvicorn serving the ASGI app."""
-    return lambda port: [require("uvicorn"), ASGI_APP, "--port", str(port), "--no-access-log", *options]
+def uvicorn(*options: str, app: str = ASGI_APP) -> Command:
+    """Return the command of uvicorn serving the ASGI app, or another one."""
+    return lambda port: [require("uvicorn"), app, "--port", str(port), "--no-access-log", *options]
 
 
-def gunicorn_asgi(*options: str) -> Command:
-    """Return the command of gunicorn with uvicorn's worker serving the ASGI app."""
-    return _gunicorn(ASGI_APP, "-k", "uvicorn_worker.UvicornWorker", *options, modules=("uvicorn_worker",))
+def gunicorn_asgi(*options: str, app: str = ASGI_APP) -> Command:
+    """Return the command of gunicorn with uvicorn's worker serving the ASGI app, or another one."""
+    return _gunicorn(app, "-k", "uvicorn_worker.UvicornWorker", *options, modules=("uvicorn_worker",))
 
 
-def gunicorn_wsgi(*options: str) -> Command:
-    """Return the command of gunicorn with threads serving the WSGI app."""
-    return _gunicorn(WSGI_APP, "-k", "gthread", "--threads", "8", *options)
+def gunicorn_wsgi(*options: str, app: str = WSGI_APP) -> Command:
+    """Return the command of gunicorn with threads serving the WSGI app, or another one."""
+    return _gunicorn(app, "-k", "gthread", "--threads", "8", *options)
 
 
-def granian(*options: str) -> Command:
-    """Return the command of granian serving the ASGI app."""
+def granian(*options: str, app: str = ASGI_APP) -> Command:
+    """Return the command of granian serving the ASGI app, or another one."""
     asgi = ("--interface", "asgi", "--host", "127.0.0.1")
-    return lambda port: [require("granian"), *asgi, "--port", str(port), *options, ASGI_APP]
+    return lambda port: [require("granian"), *asgi, "--port", str(port), *options, app]
 
 
-def hypercorn(*options: str) -> Command:
-    """Return the command of hypercorn serving the ASGI app."""
-    return lambda port: [require("hypercorn"), ASGI_APP, "-b", f"127.0.0.1:{port}", *options]
+def hypercorn(*options: str, app: str = ASGI_APP) -> Command:
+    """Return the command of hypercorn serving the ASGI app, or another one."""
+    return lambda port: [require("hypercorn"), app, "-b", f"127.0.0.1:{port}", *options]
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,7 @@ export const linkTo = {
   request: (id) => link(`requests/${encodeURIComponent(id)}`),
   error: (id) => link(`errors/${encodeURIComponent(id)}`),
   alert: (id) => link(`alerts/${encodeURIComponent(id)}`),
+  check: (name) => link(`health/${encodeURIComponent(name)}`, { from: "-24h", to: "now" }),
   route: (row) => link("route", { route: row.route, method: row.method }),
 };
 

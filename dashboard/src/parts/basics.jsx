@@ -62,7 +62,7 @@ export function Change({ now, before, worse, length }) {
   );
 }
 
-export function Tile({ label, value, href, children, look = "" }) {
+export function Tile({ label, value, href, current, children, look = "" }) {
   const body = (
     <>
       <span class="label">{label}</span>
@@ -70,7 +70,7 @@ export function Tile({ label, value, href, children, look = "" }) {
       <span class="note">{children}</span>
     </>
   );
-  return href ? <a class="tile" href={href}>{body}</a> : <div class="tile">{body}</div>;
+  return href ? <a class="tile" href={href} aria-current={current ? "true" : undefined}>{body}</a> : <div class="tile">{body}</div>;
 }
 
 export function Card({ title, note, actions, children, class: extra = "" }) {

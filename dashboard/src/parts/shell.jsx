@@ -15,6 +15,7 @@ import { RangePicker } from "./range-picker.jsx";
 import { Search } from "./search.jsx";
 
 const RANGELESS = new Set(["health", "alerts"]);
+const ONE_WITH_RANGE = new Set(["errors", "health"]);
 
 export function Shell() {
   return session.useLocked() ? <Login /> : <Page />;
@@ -35,7 +36,7 @@ function Page() {
         <header class="top">
           <h1>{view ? (route.id && view.oneTitle) || view.title : "Not found"}</h1>
           <Search />
-          {!RANGELESS.has(route.view) && !(route.id && route.view !== "errors") && <RangePicker range={route.params} />}
+          {(route.id ? ONE_WITH_RANGE.has(route.view) : !RANGELESS.has(route.view)) && <RangePicker range={route.params} />}
         </header>
         <main id="main" tabIndex={-1}>
           <Attention data={overview.data} view={route.view} />

@@ -1,12 +1,13 @@
 import { apiPath } from "../lib/api.js";
 import { duration, fullTime, list, percent, UNKNOWN } from "../lib/format.js";
 import { useApi } from "../lib/poll.js";
+import { linkTo } from "../lib/router.js";
 import { Card, Loaded, lookOf, State, Time } from "../parts/basics.jsx";
 import { Table } from "../parts/table.jsx";
 
 const DAY = 86400;
 
-/** The health checks, now and over the last day. */
+/** The health checks, now and over the last day, month and year; each opens into its history. */
 export function Health() {
   const api = useApi(apiPath("health"));
   return (
@@ -30,12 +31,14 @@ function spoken({ checks, uptime_seconds: uptime }) {
 function Checks({ rows }) {
   return (
     <Table
-      caption="Checks" rows={rows} empty="No health check is set up."
+      caption="Checks" rows={rows} empty="No health check is set up." href={(row) => linkTo.check(row.name)}
       columns={[
         { title: "Check", cell: (row) => <>{row.name}{row.critical && <span class="under">critical</span>}</> },
         { title: "State", cell: (row) => <State is={row.status} /> },
         { title: "Last 24 h", wide: true, grow: true, cell: (row) => <History spans={list(row.history)} /> },
-        { title: "Uptime", num: true, cell: (row) => percent(row.uptime_24h) },
+        { title: "Uptime 24 h", num: true, cell: (row) => percent(row.uptime_24h) },
+        { title: "30 d", num: true, wide: true, cell: (row) => percent(row.uptime_30d) },
+        { title: "365 d", num: true, wide: true, cell: (row) => percent(row.uptime_365d) },
         { title: "Took", num: true, wide: true, cell: (row) => duration(row.duration_seconds) },
         { title: "Output", wide: true, cell: (row) => row.output || UNKNOWN },
         { title: "Checked", num: true, cell: (row) => <Time at={row.checked_at} relative /> },

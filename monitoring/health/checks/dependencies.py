@@ -33,6 +33,7 @@ def traffic(
     if not 1 <= window_seconds <= WINDOW_SECONDS:
         raise ValueError(f"traffic() was given window_seconds={window_seconds!r}; pass 1 to {WINDOW_SECONDS} seconds.")
     check_limits("traffic", warn_error_rate, fail_error_rate)
+    RECENT.watch(kind)
 
     def look() -> Reading:
         recent = RECENT.of(kind, name, window_seconds)

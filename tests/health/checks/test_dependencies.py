@@ -17,6 +17,8 @@ from tests.health.checks.support import outcome
 def recent(monkeypatch: pytest.MonkeyPatch) -> RecentTraffic:
     """Return traffic of the test's own."""
     recent = RecentTraffic(FakeClock())
+    recent.watch("db")
+    recent.watch("http")
     monkeypatch.setattr(dependencies, "RECENT", recent)
     return recent
 

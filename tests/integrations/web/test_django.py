@@ -22,6 +22,7 @@ from werkzeug.test import Client
 
 import monitoring
 from monitoring import request_id
+from monitoring.integrations.web.django import health_urls
 from tests.integrations.web.installer import STEPS_ASIDE, Installer
 from tests.support import django_settings
 
@@ -371,3 +372,33 @@ def test_own_paths_are_answered_even_with_a_catch_all_route(install: Installer, 
         install(handler)
         assert ask(handler, "/health").text == '{"status": "pass"}'
         assert install.lines(STEPS_ASIDE) == []
+
+
+mounted_health = types.ModuleType("mounted_health")
+mounted_health.urlpatterns = [*health_urls(), path("ops/", include(health_urls("probes")))]  # type: ignore[attr-defined]
+
+
+def test_mounted_probes_answer_where_they_are_mounted(install: Installer, handler: Any) -> None:
+    """At the prefix with and without a slash, and below an include; for the Monitoring of the process."""
+    with override_settings(ROOT_URLCONF=mounted_health):
+        made = monitoring.configure(store=None)
+        made.lifecycle.mark_broken("the model is gone")
+        for url in ("/health", "/health/", "/health/live", "/health/live/", "/ops/probes/live"):
+            response = ask(handler, url)
+            assert (response.status_code, response.text) == (503, '{"status": "fail"}'), url
+        made.lifecycle.close()
+
+
+def test_mounted_probes_are_not_the_app_s_own(install: Installer, handler: Any) -> None:
+    """With ``install`` the edge answers its own prefix as before, outside everything, and does not step aside."""
+    with override_settings(ROOT_URLCONF=mounted_health, MIDDLEWARE=[f"{__name__}.refuse_everybody"]):
+        handler.load_middleware(is_async=isinstance(handler, ASGIHandler))
+        install(handler)
+        assert ask(handler, "/health/live").status_code == 200
+        assert ask(handler, "/ops/probes/live").status_code == 400
+        assert install.lines(STEPS_ASIDE) == []
+
+
+def refuse_everybody(get_response: Any) -> Any:
+    """Return a middleware that lets nobody in, as the one for host headers does with strangers."""
+    return lambda request: HttpResponse(status=400)

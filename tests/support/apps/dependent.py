@@ -1,8 +1,10 @@
-"""An app with dependencies that can be taken away: a database, a cache, a server."""
+"""An app with dependencies that can be taken away: a database, a cache, a server. ``wsgi_app`` is its WSGI twin."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
+from typing import Any
 
 import redis
 from sqlalchemy import create_engine
@@ -22,6 +24,15 @@ async def hello(request: Request) -> PlainTextResponse:
 
 app = Starlette(routes=[Route("/hello", hello)])
 made = monitoring.install(app)
+
+
+def hello_wsgi(environ: Any, start_response: Any) -> Iterable[bytes]:
+    """Need nobody."""
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [b"hello"]
+
+
+wsgi_app = monitoring.WSGIMonitoringMiddleware(hello_wsgi, made)
 
 EVERY = {"interval_seconds": 1.0, "timeout_seconds": 0.5, "failures_allowed": 2}
 engine = create_engine(os.environ["DATABASE_URL"], connect_args={"connect_timeout": 2})
