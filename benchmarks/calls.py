@@ -18,15 +18,19 @@ from dataclasses import dataclass
 from typing import Any
 
 import anthropic
+import django
 import httpx2
 import openai
 import psycopg
 import redis
+from django.conf import settings
+from django.db.utils import ConnectionHandler
 from opentelemetry.instrumentation.httpx import HTTPX2ClientInstrumentor
 from opentelemetry.instrumentation.redis import RedisInstrumentor
 from opentelemetry.instrumentation.sqlalchemy import SQLAlchemyInstrumentor
 from opentelemetry.sdk.trace import TracerProvider
 from sqlalchemy import create_engine, text
+from sqlalchemy.pool import QueuePool
 
 from monitoring import Config, integrations
 from monitoring.context import current_record
@@ -60,6 +64,11 @@ class Counting:
 
     def _count(self, _: object) -> None:
         self.seen += 1
+
+    def add(self, *_: object) -> None:
+        """Take the number of a pool, as the metrics would."""
+
+    observe = add
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +126,14 @@ def use_sqlite(connection: Any) -> Call:
     return call
 
 
+def use_pool(engine: Any) -> Call:
+    def call(times: int) -> None:
+        for _ in range(times):
+            engine.connect().close()
+
+    return call
+
+
 def psycopg_connection() -> Any:
     """Return a connection to nothing."""
     connection = psycopg.Connection[Any](psycopg.pq.PGconn.connect(b"host=127.0.0.1 port=1"))
@@ -130,6 +147,22 @@ def use_psycopg(connection: Any) -> Call:
     def call(times: int) -> None:
         for _ in range(times):
             cursor.execute("SELECT name FROM funders WHERE id = %s", [1])
+
+    return call
+
+
+def django_connection() -> Any:
+    if not settings.configured:
+        settings.configure()
+        django.setup()
+    return ConnectionHandler({"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}})["default"]
+
+
+def use_django(connection: Any) -> Call:
+    def call(times: int) -> None:
+        for _ in range(times):
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT 1 AS one").fetchall()
 
     return call
 
@@ -279,6 +312,8 @@ CASES = (
     Case("SQLAlchemy, a statement", lambda: create_engine("sqlite://"), use_engine, peer=traced_engine),
     Case("sqlite3, a statement", lambda: sqlite3.connect(":memory:", factory=SQLiteConnection), use_sqlite),
     Case("psycopg, a statement", psycopg_connection, use_psycopg),
+    Case("SQLAlchemy, a connection", lambda: create_engine("sqlite://", poolclass=QueuePool), use_pool),
+    Case("Django, a statement", django_connection, use_django),
     Case("Redis, get", AnsweringRedis, use_redis, peer=traced_redis),
     Case("Redis, get, async", AnsweringAsyncRedis, use_async_redis, peer=traced_redis),
     Case("httpx, get", http_client, use_http, peer=traced_http),
@@ -328,6 +363,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 "`quiet` compares the quietest tenths. `unheard`: wrapped, before configure.",
                 "`added` is the adapter alone: the sink only counts. `all on`, in requests: metrics, percentiles, N+1",
                 "detection, the spans of a request and the store. `peer`: OpenTelemetry's spans, not exported.",
+                "A connection is taken from a pool and given back.",
             ],
             data={
                 one.case.label: {
@@ -371,7 +407,7 @@ def measure(case: Case, rounds: int) -> Measured:
 
 def _measure(case: Case, rounds: int, everything: Recorder) -> Measured:
     counting = Counting()
-    recorders = {SILENT: NullRecorder(), WRAPPED: Recorder([counting]), ON: everything}
+    recorders = {SILENT: NullRecorder(), WRAPPED: Recorder([counting], metrics=counting), ON: everything}
     variants = {BARE: case.use(case.make())}
     for name, recorder in recorders.items():
         variants[name] = case.use(integrations.wrap(case.make(), recorder_of=lambda recorder=recorder: recorder))

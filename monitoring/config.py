@@ -144,6 +144,10 @@ class Config:
     """Keep users in the store as keyed hashes only."""
     slow_request_seconds: float = 1.0
     """Requests of this duration or more are kept whole, besides those that are slow for their route."""
+    repeated_queries: int | None = 10
+    """How often a request or job may read by one statement before that is found to be repeated; None or 0 for ever."""
+    slow_query_seconds: float = 0.5
+    """Database statements of this duration or more are counted as slow, and logged."""
     sample_rate: float = 0.01
     """Share of the other requests that are kept whole; 0 for none."""
     kept_per_second: float = 50.0
@@ -354,6 +358,12 @@ _RULES: Final[tuple[tuple[str, Callable[[Any], bool], str], ...]] = (
         "a folder such as '.monitoring', a database's URL, or None",
     ),
     ("slow_request_seconds", lambda value: value > 0, "a positive number of seconds, for example 1.0"),
+    (
+        "repeated_queries",
+        lambda value: value in (None, 0) or (isinstance(value, int) and value >= 2),
+        "a whole number of 2 or more, for example 10, or None",
+    ),
+    ("slow_query_seconds", lambda value: value > 0, "a positive number of seconds, for example 0.5"),
     ("sample_rate", lambda value: 0 <= value <= 1, "between 0 and 1, for example 0.01"),
     ("kept_per_second", lambda value: value > 0, "a positive number, for example 50"),
     ("keep_facts_days", lambda value: value > 0, "a positive number of days, for example 14"),

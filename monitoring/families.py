@@ -15,6 +15,8 @@ _CACHE_LABELS: Final = ("cache", "cache_system")
 _LLM_LABELS: Final = ("gen_ai_provider_name", "gen_ai_request_model", "gen_ai_operation_name")
 _LLM_LIMITS: Final = {"gen_ai_request_model": 100}
 _AGENT: Final = ("gen_ai_agent_name",)
+_POOL: Final = "db_client_connection_pool_name"
+_POOL_LIMITS: Final = {_POOL: 50}
 
 
 class CountsMetrics(Protocol):
@@ -42,6 +44,67 @@ def _counter(name: str, help: str, labels: tuple[str, ...], **more: dict[str, in
 DB_DURATION: Final = _histogram(
     "db_client_operation_duration_seconds", "Time of database statements.", _DB_LABELS, scale.DB_SECONDS
 )
+
+DB_CONNECTIONS: Final = Declaration(
+    name="db_client_connections_open",
+    kind="gauge",
+    help="Connections of a pool that are open, by state: used or idle.",
+    labels=(_POOL, "state"),
+    limits=_POOL_LIMITS,
+)
+DB_CONNECTION_WAIT: Final = _histogram(
+    "db_client_connection_wait_time_seconds",
+    "Time to obtain a connection from a pool.",
+    (_POOL,),
+    scale.DB_SECONDS,
+    limits=_POOL_LIMITS,
+)
+DB_CONNECTION_USE: Final = _histogram(
+    "db_client_connection_use_time_seconds",
+    "Time from obtaining a connection to giving it back.",
+    (_POOL,),
+    scale.DB_SECONDS,
+    limits=_POOL_LIMITS,
+)
+DB_CONNECTION_CREATE: Final = _histogram(
+    "db_client_connection_create_time_seconds",
+    "Time to open a connection.",
+    (_POOL,),
+    scale.DB_SECONDS,
+    limits=_POOL_LIMITS,
+)
+DB_CONNECTION_TIMEOUTS: Final = _counter(
+    "db_client_connection_timeouts_total",
+    "Waits for a connection that ended without one.",
+    (_POOL,),
+    limits=_POOL_LIMITS,
+)
+DB_TRANSACTION: Final = _histogram(
+    "db_client_transaction_duration_seconds",
+    "Time of database transactions, by outcome: commit or rollback.",
+    ("db_system_name", _POOL, "outcome"),
+    scale.DB_SECONDS,
+    limits=_POOL_LIMITS,
+)
+DB_SLOW_QUERIES: Final = _counter(
+    "db_client_slow_queries_total",
+    "Database statements that took longer than slow_query_seconds.",
+    ("db_system_name", "db_operation_name"),
+)
+DB_REPEATED_QUERIES: Final = _counter(
+    "db_client_repeated_queries_total",
+    "Requests and jobs that read the same thing repeated_queries times or more, by statement.",
+    ("http_route", "db_query_summary"),
+)
+DB_QUERIES_PER_REQUEST: Final = Declaration(
+    name="db_client_queries_per_request",
+    kind="histogram",
+    help="Database statements of the requests and jobs that sent any.",
+    labels=("http_route",),
+    unit="quantity",
+    le=(1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0),
+)
+
 CACHE_GETS: Final = _counter(
     "cache_gets_total", "Keys looked up in a cache, by result: hit or miss.", (*_CACHE_LABELS, "result")
 )

@@ -11,10 +11,10 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from .calls import CacheCall, Call, DatabaseCall, HTTPCall, LLMCall
-from .observation import Kind, Observation, RequestRecord
+from .observation import Finding, Kind, Observation, RequestRecord
 from .outbox import Outbox
 from .recorder import Fold
-from .store.facts import RequestFact, SpanFact
+from .store.facts import FindingFact, RequestFact, SpanFact
 
 CALLS: Final = 200
 """Calls and blocks kept of one request."""
@@ -201,7 +201,13 @@ def to_fact(record: RequestRecord, reason: str, now: float) -> RequestFact:
         spans=_spans(calls, record.started),
         spans_dropped=record.calls_dropped,
         lines=tuple(record.lines or ()),
+        findings=tuple(_finding(finding) for finding in record.findings or ()),
     )
+
+
+def _finding(found: Finding) -> FindingFact:
+    times, seconds = found.tally
+    return FindingFact(found.kind, found.name, found.statement, found.place, int(times), seconds)
 
 
 def _spans(calls: list[Observation], origin: float) -> tuple[SpanFact, ...]:

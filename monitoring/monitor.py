@@ -38,6 +38,7 @@ from .middleware.edge import ASGIApp, Edge, OwnApp, WSGIApp, set_current_edge
 from .middleware.inbound import InboundPolicy
 from .operations import Operation, feature_decorator, report_event
 from .outbox import Outbox
+from .query_patterns import QueryPatterns
 from .recorder import NullRecorder, OnFailure, Recorder, Sink
 from .request_log import RequestLog
 from .spans import Span
@@ -87,7 +88,12 @@ class Monitoring:
         )
         self.analytics = Analytics(self.outbox, self.metrics, self.open_database)
         self._kept = _kept_requests(config, self.outbox, self._start_background)
-        self.recorder = Recorder([*self._own_sinks(), *sinks], on_failure, count_failure=self.metrics.count_failure)
+        self.recorder = Recorder(
+            [*self._own_sinks(), *sinks],
+            on_failure,
+            count_failure=self.metrics.count_failure,
+            metrics=self.metrics,
+        )
         self.background = Background(self._make_flusher, on_failure=self.background_failed, on_fork=self._after_fork)
         self._read_side = _ReadSide()
         self.edge: Edge | None = Edge(
@@ -394,6 +400,13 @@ class Monitoring:
             self.error_tracker,  # first: it names the group that the line of a request shows
             self.metrics,
             CallMetrics(self.metrics),
+            QueryPatterns(
+                self.metrics,
+                self.log_lines,
+                self.error_tracker.is_in_app,
+                repeated=self.config.repeated_queries,
+                slow_seconds=self.config.slow_query_seconds,
+            ),
             RECENT,
             self.analytics,
             RequestLog(self.log_lines),

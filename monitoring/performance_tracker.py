@@ -69,6 +69,20 @@ class Point:
 
 
 @dataclass(frozen=True, slots=True)
+class QueryStats:
+    """Database statements per request, of a route's requests that sent any, and of how many some were repeated.
+
+    ``repeated`` counts each statement of each request that repeated it.
+    """
+
+    requests: int = 0
+    mean: float | None = None
+    p50: int | None = None
+    p95: int | None = None
+    repeated: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class RouteStats:
     """One route and method: see ``Stats``. ``total_seconds`` is the time spent in all of its requests."""
 
@@ -82,13 +96,17 @@ class RouteStats:
 
 @dataclass(frozen=True, slots=True)
 class CallStats:
-    """One statement, or one host and method: see ``Stats``."""
+    """One statement, or one host and method: see ``Stats``. ``slow`` and ``repeated`` are told of statements only."""
 
     name: str
     system: str
     operation: str
     stats: Stats
     total_seconds: float
+    slow: int = 0
+    """Calls that took longer than was asked for, as far as buckets tell: within 2 % of that time."""
+    repeated: int = 0
+    """Requests that repeated the statement, whatever its system."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +164,10 @@ class _Tally:
         self.all.add(gained)
         if failed:
             self.errors += gained.count
+
+    def above(self, threshold: float, metric: Declaration) -> int:
+        share = sketches.share_above(self.all.counts, sketches.scale_name(metric), threshold)
+        return round((share or 0.0) * self.all.count)
 
     def stats(self, period_seconds: float, unit: str = "seconds") -> Stats:
         count = self.all.count
@@ -219,9 +241,39 @@ class PerformanceTracker:
         ]
         return sorted(found, key=lambda one: -one.total_seconds)
 
-    def databases(self, since: float, until: float) -> list[CallStats]:
+    def databases(self, since: float, until: float, *, slow_seconds: float = 0.5) -> list[CallStats]:
         """Return every statement of a time, those first that took most time in all."""
-        return self._calls(families.DB_DURATION, since, until, _statement)
+        period = self._period(since, until)
+        durations, repeated = self._read(period, families.DB_DURATION, families.DB_REPEATED_QUERIES)
+        times = _totals(repeated, lambda labels: labels["db_query_summary"])
+        found = [
+            CallStats(
+                *key,
+                tally.stats(period.seconds),
+                tally.all.total,
+                slow=tally.above(slow_seconds, families.DB_DURATION),
+                repeated=int(times.get(key[0], 0)),
+            )
+            for key, tally in _tallies(durations, _statement).items()
+        ]
+        return sorted(found, key=lambda one: -one.total_seconds)
+
+    def queries(self, since: float, until: float) -> dict[str, QueryStats]:
+        """Return how many statements the requests of each route sent, by route."""
+        counted, repeated = self._read(
+            self._period(since, until), families.DB_QUERIES_PER_REQUEST, families.DB_REPEATED_QUERIES
+        )
+        times = _totals(repeated, _template)
+        return {
+            route: _queries(tally, int(times.get(route, 0))) for route, tally in _tallies(counted, _template).items()
+        }
+
+    def repeated(self, since: float, until: float, route: str) -> list[tuple[str, int]]:
+        """Return the statements that requests of a route repeated, and how many of them did, most first."""
+        (found,) = self._read(self._period(since, until), families.DB_REPEATED_QUERIES)
+        of_route = [one for one in found if one.labels["http_route"] == route]
+        totals = _totals(of_route, lambda labels: labels["db_query_summary"])
+        return sorted(((name, int(times)) for name, times in totals.items() if times), key=lambda one: -one[1])
 
     def outgoing(self, since: float, until: float) -> list[CallStats]:
         """Return every host that was asked in a time, those first that took most time in all."""
@@ -409,6 +461,17 @@ def _point(bucket: int, tally: _Tally | None, step: int) -> Point:
 
 def _route(labels: Mapping[str, str]) -> tuple[str, str]:
     return labels["http_request_method"], labels["http_route"]
+
+
+def _template(labels: Mapping[str, str]) -> str:
+    return labels["http_route"]
+
+
+def _queries(tally: _Tally, repeated: int) -> QueryStats:
+    scale = sketches.scale_name(families.DB_QUERIES_PER_REQUEST)
+    stats = tally.stats(0, scale)
+    p50, p95 = (None if value is None else round(value) for value in (stats.p50_seconds, stats.p95_seconds))
+    return QueryStats(stats.count, stats.mean_seconds, p50, p95, repeated)
 
 
 def _statement(labels: Mapping[str, str]) -> tuple[str, str, str]:

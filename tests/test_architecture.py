@@ -36,7 +36,7 @@ LAYERS = [
         "logging_config",
         "health_check",
     },  # sinks
-    {"request_log", "agent_log", "exposition", "access", "wsgi_form", "system_resources"},
+    {"request_log", "agent_log", "query_patterns", "exposition", "access", "wsgi_form", "system_resources"},
     {"metrics_endpoint", "health_endpoint", "performance_tracker"},
     {"alerting"},
     {"alerts"},

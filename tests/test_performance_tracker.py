@@ -326,3 +326,33 @@ def test_kept_requests_are_found_and_opened(done: Filled) -> None:
     assert detail is not None
     assert detail.request == first
     assert performance.request("unknown") is None
+
+
+# Database statements
+
+
+def test_statements_tell_how_many_were_slow_and_how_many_requests_repeated_them(past: Past) -> None:
+    """Slow is what took longer than is asked for; who repeated one is counted by the statement alone."""
+    statement = ("sqlite", "SELECT", "SELECT funders", "")
+    for seconds in (0.01, 0.2, 0.6, 3.0):
+        past.made.metrics.observe(families.DB_DURATION, statement, seconds)
+    past.made.metrics.add(families.DB_REPEATED_QUERIES, ("/a", "SELECT funders"), 2.0)
+    past.made.metrics.add(families.DB_REPEATED_QUERIES, ("/b", "SELECT funders"), 1.0)
+    past.periods.roll_up(MIDNIGHT - 60)
+    (usual,) = past.tracker.databases(MIDNIGHT - HOUR, MIDNIGHT)
+    (strict,) = past.tracker.databases(MIDNIGHT - HOUR, MIDNIGHT, slow_seconds=0.1)
+    assert (usual.slow, strict.slow, usual.repeated) == (2, 3, 3)
+    assert past.tracker.repeated(MIDNIGHT - HOUR, MIDNIGHT, "/a") == [("SELECT funders", 2)]
+    assert past.tracker.repeated(MIDNIGHT - HOUR, MIDNIGHT, "/c") == []
+
+
+def test_queries_per_request_are_told_by_route(past: Past) -> None:
+    """Small numbers come back as they are."""
+    for number in (1, 2, 2, 3, 10):
+        past.made.metrics.observe(families.DB_QUERIES_PER_REQUEST, ("/a",), number)
+    past.made.metrics.add(families.DB_REPEATED_QUERIES, ("/a", "SELECT funders"), 1.0)
+    past.periods.roll_up(MIDNIGHT - 60)
+    found = past.tracker.queries(MIDNIGHT - HOUR, MIDNIGHT)
+    assert list(found) == ["/a"]
+    one = found["/a"]
+    assert (one.requests, one.mean, one.p50, one.p95, one.repeated) == (5, pytest.approx(3.6), 2, 10, 1)

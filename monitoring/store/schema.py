@@ -185,6 +185,21 @@ line = Table(
 )
 """The log lines of a kept request."""
 
+finding = Table(
+    "finding",
+    metadata,
+    Column("request", _Id, primary_key=True),
+    Column("seq", Integer, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("statement", Text, nullable=False),
+    Column("place", Text, nullable=False),
+    Column("times", _Id, nullable=False),
+    Column("seconds", Float, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""What is odd about the database statements of a kept request."""
+
 error_group = Table(
     "error_group",
     metadata,

@@ -4,7 +4,7 @@ import { useApi } from "../lib/poll.js";
 import { rangeOf } from "../lib/range.js";
 import { link, linkTo } from "../lib/router.js";
 import { Bar, Card, Loaded, Status } from "../parts/basics.jsx";
-import { Calls, Route, statColumns } from "../parts/rows.jsx";
+import { Calls, Queries, Route, statColumns, statementColumns } from "../parts/rows.jsx";
 import { Table } from "../parts/table.jsx";
 
 /** All routes, and what they ask of databases, caches and other services. */
@@ -20,12 +20,13 @@ export function Routes({ route }) {
               columns={[
                 { title: "Route", grow: true, cell: (row) => <Route {...row} />, sort: (row) => row.route },
                 ...statColumns,
+                { title: "Queries", num: true, wide: true, cell: (row) => <Queries of={row.queries} />, sort: (row) => row.queries?.mean },
                 { title: "Status", wide: true, cell: (row) => <Statuses of={row.status} filter={{ route: row.route, method: row.method }} /> },
                 { title: "Sent", num: true, wide: true, cell: (row) => bytes(row.bytes_sent), sort: (row) => row.bytes_sent },
               ]}
             />
           </Card>
-          <Card title="Databases"><Calls id="db" rows={list(data.databases)} caption="Database calls" empty="No database calls in this range." /></Card>
+          <Card title="Databases"><Calls id="db" rows={list(data.databases)} caption="Database calls" empty="No database calls in this range." more={statementColumns} /></Card>
           <Card title="Caches"><Caches rows={list(data.caches)} /></Card>
           <Card title="Outgoing HTTP"><Calls id="http" rows={list(data.http)} caption="Outgoing HTTP" empty="No outgoing requests in this range." /></Card>
         </>
