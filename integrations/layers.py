@@ -17,13 +17,17 @@ from monitoring.observation import Kind
 class Layer:
     """One call of an outer client that goes on."""
 
-    __slots__ = ("is_counted", "is_over", "kind", "name", "outer")
+    __slots__ = ("client", "is_counted", "is_over", "key_lead", "kind", "name", "outer")
 
     def __init__(self, kind: Kind, name: str | None, outer: Layer | None) -> None:
         self.kind = kind
         self.name = name
         """What the user calls the outer client, None where nothing."""
         self.outer = outer
+        self.client: object = None
+        """The outer client, where a call of it consists of others of its own calls."""
+        self.key_lead = ""
+        """What the outer client, a cache, puts in front of its user's keys."""
         self.is_counted = False
         """Whether a client below has counted what it did for this call."""
         self.is_over = False
