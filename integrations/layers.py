@@ -17,7 +17,7 @@ from monitoring.observation import Kind
 class Layer:
     """One call of an outer client that goes on."""
 
-    __slots__ = ("client", "is_counted", "is_over", "key_lead", "kind", "name", "outer")
+    __slots__ = ("client", "is_counted", "is_over", "is_repeated", "key_lead", "kind", "name", "outer")
 
     def __init__(self, kind: Kind, name: str | None, outer: Layer | None) -> None:
         self.kind = kind
@@ -28,6 +28,8 @@ class Layer:
         """The outer client, where a call of it consists of others of its own calls."""
         self.key_lead = ""
         """What the outer client, a cache, puts in front of its user's keys."""
+        self.is_repeated = False
+        """Whether the outer client, a cache, reads once more what it has just stored: that is no look-up of the app's."""
         self.is_counted = False
         """Whether a client below has counted what it did for this call."""
         self.is_over = False

@@ -46,6 +46,9 @@ def _checked(head: str) -> str:
 
 def found(call: CacheCall, key: Any, hits: int, misses: int) -> None:
     """Add what was looked up under one key."""
+    layer = current_layer.get()
+    if layer is not None and layer.is_repeated:
+        return
     call.hits += hits
     call.misses += misses
     kind = kind_of(key)

@@ -150,10 +150,10 @@ def _queue(pipeline: Any) -> Sequence[Any]:
 
 def _observe_pipeline(pipeline: Any, link: Link) -> Detach:
     _queue(pipeline)  # raises where there is none
-    restores = [_with_class(pipeline, _observed_class(type(pipeline)), link)]
+    restores = [_with_class(pipeline, _observed_class, link)]
     strategy = getattr(pipeline, "_execution_strategy", None)
     if hasattr(strategy, "_immediate_execute_command"):
-        restores.append(_with_class(strategy, _observed_strategy(type(strategy)), link))
+        restores.append(_with_class(strategy, _observed_strategy, link))
 
     def restore() -> None:
         for undo in restores:
@@ -162,9 +162,9 @@ def _observe_pipeline(pipeline: Any, link: Link) -> Detach:
     return restore
 
 
-def _with_class(part: Any, kind: Any, link: Link) -> Detach:
+def _with_class(part: Any, observed_class: Callable[[Any], Any], link: Link) -> Detach:
     former: Any = type(part)
-    part.__class__ = kind
+    part.__class__ = observed_class(former)
     part._monitoring_link = link
 
     def restore() -> None:

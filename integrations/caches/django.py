@@ -1,0 +1,205 @@
+"""Django's caches: one observation per method, whichever backend; where its own client is wrapped, that one's.
+
+Each thread has cache objects of its own, so ``wrap(caches)`` wraps them as they are made, named by their alias.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+import weakref
+from collections.abc import Callable
+from contextvars import ContextVar
+from functools import partial
+from typing import Any, Final
+
+from monitoring.calls import CacheCall
+from monitoring.integrations import unwrap, wrap
+from monitoring.integrations.attachment import (
+    Detach,
+    Link,
+    attempt,
+    layered,
+    layered_async,
+    replace_attribute,
+    replace_attributes,
+)
+from monitoring.integrations.layers import current_layer
+from monitoring.recorder import Recorder
+
+from .methods import (
+    Command,
+    looked_for,
+    looked_up,
+    looked_up_many,
+    observed_methods,
+    put,
+    put_many,
+    removed,
+    removed_many,
+)
+
+_SYSTEMS: Final = {
+    "django.core.cache.backends.locmem.LocMemCache": "memory",
+    "django.core.cache.backends.filebased.FileBasedCache": "file",
+    "django.core.cache.backends.db.BaseDatabaseCache": "database",
+    "django.core.cache.backends.dummy.DummyCache": "dummy",
+    "django.core.cache.backends.memcached.BaseMemcachedCache": "memcached",
+    "django.core.cache.backends.redis.RedisCache": "redis",
+    "django_redis.cache.RedisCache": "redis",
+}
+_VERSIONS_KEPT: Final = 50
+
+
+def _put(call: CacheCall, _key: Any, _result: Any) -> None:
+    call.puts += 1
+
+
+_COMMANDS: Final = {
+    "get": Command("get", looked_up, has_default=True),
+    "get_many": Command("get_many", looked_up_many, "keys"),
+    "has_key": Command("has_key", looked_for),
+    "set": Command("set", _put),
+    "set_many": Command("set_many", put_many, "data"),
+    "add": Command("add", put),
+    "delete": Command("delete", removed),
+    "delete_many": Command("delete_many", removed_many, "keys"),
+    **{name: Command(name) for name in ("touch", "incr", "decr", "clear")},
+}
+_ALL: Final = {**_COMMANDS, **{f"a{name}": command for name, command in _COMMANDS.items()}}
+
+_filling: ContextVar[_Filling | None] = ContextVar("monitoring_filling", default=None)
+
+
+class _Filling:
+    """One ``get_or_set`` that goes on: having added what it did not find, it reads it once more."""
+
+    __slots__ = ("added", "cache", "key")
+
+    def __init__(self, cache: Any, key: Any) -> None:
+        self.cache = cache
+        self.key = key
+        self.added = False
+
+
+def observe_caches(recorder_of: Callable[[], Recorder] | None = None) -> None:
+    """Wrap all caches of the project's settings, those of threads to come included. Twice is once.
+
+    Call it when Django is set up. The recorder is asked for at each call; by default it is the current one.
+    """
+    from django.core.cache import caches
+
+    wrap(caches, recorder_of=recorder_of)
+
+
+def carrier(client: Any) -> Any:
+    """Return the client itself."""
+    return client
+
+
+def attach(client: Any, link: Link) -> Detach:
+    """Time the methods of a cache; of ``caches``, those of each that it makes."""
+    if hasattr(client, "create_connection"):
+        return _attach_to_all(client, link)
+    link.name = link.name or _alias(client)
+    observer = _Observer(client)
+    methods = observed_methods(
+        client,
+        link,
+        _system(client),
+        _ALL,
+        partial(observer.timed, layered),
+        partial(observer.timed_async, layered_async),
+    )
+    for name in ("get_or_set", "aget_or_set"):
+        if hasattr(client, name):
+            methods[name] = observer.filling(getattr(client, name))
+    return replace_attributes(client, methods)
+
+
+def _attach_to_all(handler: Any, link: Link) -> Detach:
+    made: weakref.WeakSet[Any] = weakref.WeakSet()
+    create = handler.create_connection
+
+    def keep(cache: Any, alias: str) -> None:
+        wrap(cache, name=alias, recorder_of=link.recorder_of)
+        made.add(cache)
+
+    def create_connection(alias: str) -> Any:
+        cache = create(alias)
+        attempt(link, keep, cache, alias)
+        return cache
+
+    for alias in handler:
+        if hasattr(handler._connections, alias):
+            keep(handler[alias], alias)
+    restore = replace_attribute(handler, "create_connection", create_connection)
+
+    def restore_all() -> None:
+        restore()
+        for cache in list(made):
+            unwrap(cache)
+
+    return restore_all
+
+
+def _alias(cache: Any) -> str | None:
+    """Return what the settings call a cache that was taken from ``caches``."""
+    module = sys.modules.get("django.core.cache")
+    handler = getattr(module, "caches", None)
+    connections = getattr(handler, "_connections", None)
+    if handler is None or connections is None:
+        return None
+    return next((alias for alias in handler if getattr(connections, alias, None) is cache), None)
+
+
+def _system(cache: Any) -> str:
+    names = (f"{kind.__module__}.{kind.__qualname__}" for kind in type(cache).__mro__)
+    return next((_SYSTEMS[name] for name in names if name in _SYSTEMS), "django")
+
+
+class _Observer:
+    """What is known of one cache while its methods run. Holds it weakly: its methods are attributes of the cache."""
+
+    def __init__(self, cache: Any) -> None:
+        self._cache = weakref.ref(cache)
+        self._leads: dict[Any, str] = {}
+
+    def timed(self, timing: Any, link: Link, describe: Any, method: Any, *args: Any, **kwargs: Any) -> Any:
+        """Call a method as a layer, unless another method of the cache calls it: then it is part of that."""
+        if self._is_inner():
+            return method(*args, **kwargs)
+        return timing("cache", link, describe, partial(self._inside, link, method), *args, **kwargs)
+
+    async def timed_async(self, timing: Any, link: Link, describe: Any, method: Any, *args: Any, **kwargs: Any) -> Any:
+        """Do the same with a method that is awaited."""
+        if self._is_inner():
+            return await method(*args, **kwargs)
+        return await timing("cache", link, describe, partial(self._inside, link, method), *args, **kwargs)
+
+    def _is_inner(self) -> bool:
+        layer = current_layer.get()
+        return layer is not None and layer.client is self and not layer.is_over
+
+    def _inside(self, link: Link, method: Any, *args: Any, **kwargs: Any) -> Any:
+        layer = current_layer.get()
+        if layer is not None and layer.link is link:
+            layer.client = self
+            layer.key_lead = self._lead(kwargs.get("version"))
+        return method(*args, **kwargs)
+
+    def _lead(self, version: Any) -> str:
+        lead = self._leads.get(version)
+        if lead is None:
+            lead = self._made_lead(version)
+            if len(self._leads) < _VERSIONS_KEPT:
+                self._leads[version] = lead
+        return lead
+
+    def _made_lead(self, version: Any) -> str:
+        """Return what the cache puts before a key; "" where its key function does something else."""
+        try:
+            probe = str(self._cache().make_key("key", version))
+        except Exception:
+            return ""
+        return probe.removesuffix("key") if probe.endswith("key") else ""
