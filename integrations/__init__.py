@@ -49,6 +49,8 @@ _ADAPTERS: Final[dict[str, str | Adapter]] = {
     "pymemcache.client.base.PooledClient": "caches.pymemcache",
     "pymemcache.client.hash.HashClient": "caches.pymemcache",
     "aiomcache.client.FlagClient": "caches.aiomcache",
+    "django.core.cache.backends.base.BaseCache": "caches.django",
+    "django.core.cache.CacheHandler": "caches.django",
     "httpx.Client": "http.httpx",
     "httpx.AsyncClient": "http.httpx",
     "httpx2.Client": "http.httpx",

@@ -13,9 +13,11 @@ from contextvars import ContextVar
 from functools import partial
 from typing import Any, Final
 
-from monitoring.calls import CacheCall
+from monitoring.calls import CacheCall, Call
+from monitoring.context import reset
 from monitoring.integrations import unwrap, wrap
 from monitoring.integrations.attachment import (
+    Describe,
     Detach,
     Link,
     attempt,
@@ -24,7 +26,7 @@ from monitoring.integrations.attachment import (
     replace_attribute,
     replace_attributes,
 )
-from monitoring.integrations.layers import current_layer
+from monitoring.integrations.layers import Layer, current_layer
 from monitoring.recorder import Recorder
 
 from .methods import (
@@ -68,18 +70,26 @@ _COMMANDS: Final = {
 }
 _ALL: Final = {**_COMMANDS, **{f"a{name}": command for name, command in _COMMANDS.items()}}
 
-_filling: ContextVar[_Filling | None] = ContextVar("monitoring_filling", default=None)
-
 
 class _Filling:
     """One ``get_or_set`` that goes on: having added what it did not find, it reads it once more."""
 
-    __slots__ = ("added", "cache", "key")
+    __slots__ = ("cache", "has_added", "key")
 
-    def __init__(self, cache: Any, key: Any) -> None:
+    def __init__(self, cache: _Observed, key: Any) -> None:
         self.cache = cache
         self.key = key
-        self.added = False
+        self.has_added = False
+
+    def is_repeated(self, cache: _Observed, word: str, key: Any) -> bool:
+        """Say whether a call reads what has just been added."""
+        if self.cache is not cache or self.key != key:
+            return False
+        self.has_added = self.has_added or word in ("add", "aadd")
+        return self.has_added and word in ("get", "aget")
+
+
+_filling: ContextVar[_Filling | None] = ContextVar("monitoring_filling", default=None)
 
 
 def observe_caches(recorder_of: Callable[[], Recorder] | None = None) -> None:
@@ -102,18 +112,11 @@ def attach(client: Any, link: Link) -> Detach:
     if hasattr(client, "create_connection"):
         return _attach_to_all(client, link)
     link.name = link.name or _alias(client)
-    observer = _Observer(client)
-    methods = observed_methods(
-        client,
-        link,
-        _system(client),
-        _ALL,
-        partial(observer.timed, layered),
-        partial(observer.timed_async, layered_async),
-    )
+    cache = _Observed(client)
+    methods = observed_methods(client, link, _system(client), _ALL, cache.timed, cache.timed_async)
     for name in ("get_or_set", "aget_or_set"):
         if hasattr(client, name):
-            methods[name] = observer.filling(getattr(client, name))
+            methods[name] = cache.filled(getattr(client, name))
     return replace_attributes(client, methods)
 
 
@@ -158,33 +161,66 @@ def _system(cache: Any) -> str:
     return next((_SYSTEMS[name] for name in names if name in _SYSTEMS), "django")
 
 
-class _Observer:
-    """What is known of one cache while its methods run. Holds it weakly: its methods are attributes of the cache."""
+class _Observed:
+    """One cache while its methods run."""
 
     def __init__(self, cache: Any) -> None:
-        self._cache = weakref.ref(cache)
+        self._make_key = cache.make_key
         self._leads: dict[Any, str] = {}
 
-    def timed(self, timing: Any, link: Link, describe: Any, method: Any, *args: Any, **kwargs: Any) -> Any:
+    def timed(self, link: Link, describe: Describe, method: Any, *args: Any, **kwargs: Any) -> Any:
         """Call a method as a layer, unless another method of the cache calls it: then it is part of that."""
-        if self._is_inner():
+        outer = current_layer.get()
+        if outer is not None and outer.client is self and not outer.is_over:
             return method(*args, **kwargs)
-        return timing("cache", link, describe, partial(self._inside, link, method), *args, **kwargs)
+        is_repeated = self._is_repeated(method, args)
+        if is_repeated:
+            describe = partial(_without_look_up, describe)
+        inside = partial(self._inside, outer, is_repeated, method)
+        return layered("cache", link, describe, inside, *args, **kwargs)
 
-    async def timed_async(self, timing: Any, link: Link, describe: Any, method: Any, *args: Any, **kwargs: Any) -> Any:
+    async def timed_async(self, link: Link, describe: Describe, method: Any, *args: Any, **kwargs: Any) -> Any:
         """Do the same with a method that is awaited."""
-        if self._is_inner():
+        outer = current_layer.get()
+        if outer is not None and outer.client is self and not outer.is_over:
             return await method(*args, **kwargs)
-        return await timing("cache", link, describe, partial(self._inside, link, method), *args, **kwargs)
+        is_repeated = self._is_repeated(method, args)
+        if is_repeated:
+            describe = partial(_without_look_up, describe)
+        inside = partial(self._inside, outer, is_repeated, method)
+        return await layered_async("cache", link, describe, inside, *args, **kwargs)
 
-    def _is_inner(self) -> bool:
-        layer = current_layer.get()
-        return layer is not None and layer.client is self and not layer.is_over
+    def filled(self, method: Any) -> Callable[..., Any]:
+        """Return what stands for ``get_or_set``: not a call of its own, but it knows what its calls are for."""
+        if inspect.iscoroutinefunction(method):
 
-    def _inside(self, link: Link, method: Any, *args: Any, **kwargs: Any) -> Any:
+            async def aget_or_set(key: Any, *args: Any, **kwargs: Any) -> Any:
+                token = _filling.set(_Filling(self, key))
+                try:
+                    return await method(key, *args, **kwargs)
+                finally:
+                    reset(_filling, token)
+
+            return aget_or_set
+
+        def get_or_set(key: Any, *args: Any, **kwargs: Any) -> Any:
+            token = _filling.set(_Filling(self, key))
+            try:
+                return method(key, *args, **kwargs)
+            finally:
+                reset(_filling, token)
+
+        return get_or_set
+
+    def _is_repeated(self, method: Any, args: tuple[Any, ...]) -> bool:
+        filling = _filling.get()
+        return filling is not None and bool(args) and filling.is_repeated(self, method.__name__, args[0])
+
+    def _inside(self, outer: Layer | None, is_repeated: bool, method: Any, *args: Any, **kwargs: Any) -> Any:
         layer = current_layer.get()
-        if layer is not None and layer.link is link:
+        if layer is not None and layer is not outer:  # somebody listens
             layer.client = self
+            layer.is_repeated = is_repeated
             layer.key_lead = self._lead(kwargs.get("version"))
         return method(*args, **kwargs)
 
@@ -199,7 +235,15 @@ class _Observer:
     def _made_lead(self, version: Any) -> str:
         """Return what the cache puts before a key; "" where its key function does something else."""
         try:
-            probe = str(self._cache().make_key("key", version))
+            probe = str(self._make_key("key", version))
         except Exception:
             return ""
         return probe.removesuffix("key") if probe.endswith("key") else ""
+
+
+def _without_look_up(describe: Describe, *facts: Any) -> Call:
+    call = describe(*facts)
+    if isinstance(call, CacheCall):
+        call.hits = call.misses = 0
+        call.by_prefix = {}
+    return call
