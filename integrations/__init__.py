@@ -51,6 +51,7 @@ _ADAPTERS: Final[dict[str, str | Adapter]] = {
     "aiomcache.client.FlagClient": "caches.aiomcache",
     "django.core.cache.backends.base.BaseCache": "caches.django",
     "django.core.cache.CacheHandler": "caches.django",
+    "aiocache.base.BaseCache": "caches.aiocache",
     "httpx.Client": "http.httpx",
     "httpx.AsyncClient": "http.httpx",
     "httpx2.Client": "http.httpx",

@@ -29,7 +29,7 @@ class Layer:
         self.key_lead = ""
         """What the outer client, a cache, puts in front of its user's keys."""
         self.is_repeated = False
-        """Whether the outer client, a cache, reads once more what it has just stored: that is no look-up of the app's."""
+        """Whether the outer client, a cache, reads once more what it has just stored: no look-up of the app's."""
         self.is_counted = False
         """Whether a client below has counted what it did for this call."""
         self.is_over = False

@@ -29,6 +29,7 @@ from monitoring.integrations.attachment import (
 from monitoring.integrations.layers import Layer, current_layer
 from monitoring.recorder import Recorder
 
+from .keys import Leads
 from .methods import (
     Command,
     looked_for,
@@ -50,7 +51,6 @@ _SYSTEMS: Final = {
     "django.core.cache.backends.redis.RedisCache": "redis",
     "django_redis.cache.RedisCache": "redis",
 }
-_VERSIONS_KEPT: Final = 50
 
 
 def _put(call: CacheCall, _key: Any, _result: Any) -> None:
@@ -165,8 +165,7 @@ class _Observed:
     """One cache while its methods run."""
 
     def __init__(self, cache: Any) -> None:
-        self._make_key = cache.make_key
-        self._leads: dict[Any, str] = {}
+        self._leads = Leads(cache.make_key)
 
     def timed(self, link: Link, describe: Describe, method: Any, *args: Any, **kwargs: Any) -> Any:
         """Call a method as a layer, unless another method of the cache calls it: then it is part of that."""
@@ -221,24 +220,8 @@ class _Observed:
         if layer is not None and layer is not outer:  # somebody listens
             layer.client = self
             layer.is_repeated = is_repeated
-            layer.key_lead = self._lead(kwargs.get("version"))
+            layer.key_lead = self._leads.of(kwargs.get("version"))
         return method(*args, **kwargs)
-
-    def _lead(self, version: Any) -> str:
-        lead = self._leads.get(version)
-        if lead is None:
-            lead = self._made_lead(version)
-            if len(self._leads) < _VERSIONS_KEPT:
-                self._leads[version] = lead
-        return lead
-
-    def _made_lead(self, version: Any) -> str:
-        """Return what the cache puts before a key; "" where its key function does something else."""
-        try:
-            probe = str(self._make_key("key", version))
-        except Exception:
-            return ""
-        return probe.removesuffix("key") if probe.endswith("key") else ""
 
 
 def _without_look_up(describe: Describe, *facts: Any) -> Call:

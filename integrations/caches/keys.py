@@ -7,7 +7,7 @@ programmer chose: letters, ``_`` and ``-``, and no digits but those of a version
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from monitoring.calls import CacheCall
@@ -15,6 +15,7 @@ from monitoring.integrations.layers import current_layer
 
 _KINDS_KEPT: Final = 500
 _LENGTH: Final = 40
+_LEADS_KEPT: Final = 50
 _KIND: Final = re.compile(r"(?=.*[A-Za-z])(?:[A-Za-z_-]|(?<![A-Za-z])v\d{1,2}(?![A-Za-z0-9]))+")
 
 _kinds: dict[str, str] = {}
@@ -77,3 +78,28 @@ def found_some(call: CacheCall, keys: Iterable[Any], hits: int) -> None:
     else:
         call.hits += hits
         call.misses += misses
+
+
+class Leads:
+    """What a cache puts in front of keys, by what that depends on: a version, a namespace."""
+
+    def __init__(self, make_key: Callable[[str, Any], Any]) -> None:
+        self._make_key = make_key
+        self._known: dict[Any, str] = {}
+
+    def of(self, version: Any) -> str:
+        """Return what comes before a key."""
+        lead = self._known.get(version)
+        if lead is None:
+            lead = self._probed(version)
+            if len(self._known) < _LEADS_KEPT:
+                self._known[version] = lead
+        return lead
+
+    def _probed(self, version: Any) -> str:
+        """Return how a key is begun; "" where the function that makes keys does something else with them."""
+        try:
+            probe = str(self._make_key("key", version))
+        except Exception:
+            return ""
+        return probe.removesuffix("key") if probe.endswith("key") else ""

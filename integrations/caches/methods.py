@@ -139,11 +139,9 @@ def _async_method(
     return call
 
 
-def _kept(
-    args: tuple[Any, ...], kwargs: dict[str, Any], command: Command
-) -> tuple[tuple[Any, ...], dict[str, Any], Any]:
+def _kept(args: Any, kwargs: dict[str, Any], command: Command) -> tuple[tuple[Any, ...], dict[str, Any], Any]:
     """Return the arguments and the first of them, which can be read twice: an iterator becomes a list."""
-    first = args[0] if args else kwargs.get(command.parameter)
+    first: Any = args[0] if args else kwargs.get(command.parameter)
     if hasattr(first, "__next__"):
         first = list(first)
         if args:
