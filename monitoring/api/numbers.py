@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from ..performance_tracker import CacheStats, CallStats, Point, RouteStats, Stats
-from .shapes import CacheShape, CallShape, PointsShape, RouteShape, StatsShape
+from .shapes import CacheShape, CallShape, PointsShape, PrefixShape, RouteShape, StatsShape
 
 ROWS: Final = 100
 
@@ -62,5 +62,9 @@ def cache(given: CacheStats) -> CacheShape:
         hits=given.hits,
         misses=given.misses,
         hit_rate=given.hit_rate,
+        prefixes=[
+            PrefixShape(prefix=one.prefix, hits=one.hits, misses=one.misses, hit_rate=one.hit_rate)
+            for one in given.prefixes
+        ],
         **fields(given.stats),
     )

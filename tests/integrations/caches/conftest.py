@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -42,14 +42,14 @@ def _node(stack: ExitStack, redis: Any, program: str, folder: Path) -> tuple[Any
         return [program, *options.split(), "--save", "", "--dir", str(folder)]
 
     def answers(port: int) -> bool:
-        with redis.Redis(port=port) as client:
+        with suppress(redis.ConnectionError), redis.Redis(port=port) as client:
             return bool(client.ping())
+        return False
 
     _, port = stack.enter_context(running(command, answers, folder / "log", cwd=folder))
     return stack.enter_context(redis.Redis(port=port)), bus
 
 
 def _is_whole(client: Any) -> bool:
-    """Say whether a node knows that all slots are served, and by all nodes."""
-    is_served = client.cluster("INFO")["cluster_state"] == "ok"
-    return is_served and len(client.execute_command("CLUSTER", "SHARDS")) == NODES
+    """Say whether a node knows who serves each slot."""
+    return "cluster_state:ok" in str(client.execute_command("CLUSTER", "INFO"))
