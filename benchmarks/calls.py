@@ -13,9 +13,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import anthropic
+import cachetools
 import httpx2
 import openai
+import pymemcache
 import redis
+from django.core.cache.backends.base import BaseCache
 from sqlalchemy import create_engine, text
 
 from monitoring import integrations
@@ -72,6 +75,26 @@ class AnsweringAsyncRedis(redis.asyncio.Redis):
         return b"value"
 
 
+class AnsweringMemcached(pymemcache.Client):
+    """A memcached client that answers without a server."""
+
+    def _fetch_cmd(self, name: bytes, keys: Any, expect_cas: bool, key_prefix: bytes = b"") -> Any:
+        return dict.fromkeys(keys, b"value")
+
+
+class AnsweringCache(BaseCache):
+    """A cache of Django that has everything."""
+
+    def get(self, key: Any, default: Any = None, version: Any = None) -> str:
+        return "value"
+
+
+def filled_mapping() -> cachetools.LRUCache[str, str]:
+    cache: cachetools.LRUCache[str, str] = cachetools.LRUCache(10)
+    cache["users:42"] = "value"
+    return cache
+
+
 def use_engine(engine: Any) -> Call:
     connection, statement = engine.connect(), text("SELECT 1 AS one")
 
@@ -86,6 +109,14 @@ def use_redis(client: Any) -> Call:
     def call(times: int) -> None:
         for _ in range(times):
             client.get("key")
+
+    return call
+
+
+def use_cache(client: Any) -> Call:
+    def call(times: int) -> None:
+        for _ in range(times):
+            client.get("users:42")
 
     return call
 
@@ -209,6 +240,10 @@ CASES = (
     Case("SQLAlchemy, a statement", lambda: create_engine("sqlite://"), use_engine),
     Case("Redis, get", AnsweringRedis, use_redis),
     Case("Redis, get, async", AnsweringAsyncRedis, use_async_redis),
+    Case("Redis, get, key with a prefix", AnsweringRedis, use_cache),
+    Case("memcached, get", lambda: AnsweringMemcached(("127.0.0.1", 1)), use_cache),
+    Case("Django cache, get", lambda: AnsweringCache({}), use_cache),
+    Case("cachetools, get", filled_mapping, use_cache),
     Case("httpx, get", http_client, use_http),
     Case("OpenAI, chat", openai_client, use_openai),
     Case("OpenAI, chat, async", async_openai_client, use_async_openai),

@@ -87,7 +87,13 @@ def layered(kind: Kind, link: Link, describe: Describe, function: Callable[..., 
     recorder = link.recorder()
     if recorder is None:
         return function(*args, **kwargs)
-    layer = Layer(kind, link.name, current_layer.get())
+    return within(Layer(kind, link.name, current_layer.get()), recorder, describe, function, *args, **kwargs)
+
+
+def within(
+    layer: Layer, recorder: Recorder, describe: Describe, function: Callable[..., T], *args: Any, **kwargs: Any
+) -> T:
+    """Call ``function`` in a layer that was made for it, and report the call unless a client below does."""
     token = current_layer.set(layer)
     started = perf_counter()
     try:
@@ -111,6 +117,18 @@ async def layered_async(
     if recorder is None:
         return await function(*args, **kwargs)
     layer = Layer(kind, link.name, current_layer.get())
+    return await within_async(layer, recorder, describe, function, *args, **kwargs)
+
+
+async def within_async(
+    layer: Layer,
+    recorder: Recorder,
+    describe: Describe,
+    function: Callable[..., Awaitable[T]],
+    *args: Any,
+    **kwargs: Any,
+) -> T:
+    """Do the same with a function that is awaited."""
     token = current_layer.set(layer)
     started = perf_counter()
     try:

@@ -14,22 +14,31 @@ from monitoring.calls import CacheCall, Call
 from monitoring.observation import Kind
 
 
+class KeySpace:
+    """What an outer cache does with the keys that its user gives it."""
+
+    __slots__ = ("client", "is_repeated", "lead")
+
+    def __init__(self, client: object, lead: str, *, is_repeated: bool = False) -> None:
+        self.client = client
+        """The outer cache: a call of it may consist of others of its own calls."""
+        self.lead = lead
+        """What it puts in front of a key."""
+        self.is_repeated = is_repeated
+        """Whether it reads once more what it has just stored: no look-up of the app's."""
+
+
 class Layer:
     """One call of an outer client that goes on."""
 
-    __slots__ = ("client", "is_counted", "is_over", "is_repeated", "key_lead", "kind", "name", "outer")
+    __slots__ = ("is_counted", "is_over", "keys", "kind", "name", "outer")
 
-    def __init__(self, kind: Kind, name: str | None, outer: Layer | None) -> None:
+    def __init__(self, kind: Kind, name: str | None, outer: Layer | None, keys: KeySpace | None = None) -> None:
         self.kind = kind
         self.name = name
         """What the user calls the outer client, None where nothing."""
         self.outer = outer
-        self.client: object = None
-        """The outer client, where a call of it consists of others of its own calls."""
-        self.key_lead = ""
-        """What the outer client, a cache, puts in front of its user's keys."""
-        self.is_repeated = False
-        """Whether the outer client, a cache, reads once more what it has just stored: no look-up of the app's."""
+        self.keys = keys
         self.is_counted = False
         """Whether a client below has counted what it did for this call."""
         self.is_over = False

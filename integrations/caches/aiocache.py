@@ -9,10 +9,10 @@ from functools import partial
 from typing import Any, Final
 
 from monitoring.calls import CacheCall
-from monitoring.integrations.attachment import Describe, Detach, Link, layered, layered_async, replace_attributes
+from monitoring.integrations.attachment import Describe, Detach, Link, layered, replace_attributes, within_async
 from monitoring.integrations.layers import Layer, current_layer
 
-from .keys import Leads, found_each
+from .keys import KeySpaces, found_each
 from .methods import Command, looked_for, looked_up, observed_methods, put, removed
 
 
@@ -44,21 +44,18 @@ def carrier(client: Any) -> Any:
 def attach(client: Any, link: Link) -> Detach:
     """Time the methods of a cache."""
 
-    leads = Leads(client.build_key)
+    spaces = KeySpaces(client, client.build_key)
 
     async def timed(link: Link, describe: Describe, method: Any, *args: Any, **kwargs: Any) -> Any:
-        inside = partial(_inside, client, leads, current_layer.get(), method)
-        return await layered_async("cache", link, describe, inside, *args, **kwargs)
+        recorder = link.recorder()
+        if recorder is None:
+            return await method(*args, **kwargs)
+        namespace = kwargs.get("namespace")
+        keys = spaces.of(client.namespace if namespace is None else namespace)
+        layer = Layer("cache", link.name, current_layer.get(), keys)
+        return await within_async(layer, recorder, describe, method, *args, **kwargs)
 
     system = getattr(client, "NAME", "") or "aiocache"
     return replace_attributes(
         client, observed_methods(client, link, system, _COMMANDS, partial(layered, "cache"), timed)
     )
-
-
-def _inside(client: Any, leads: Leads, outer: Layer | None, method: Any, *args: Any, **kwargs: Any) -> Any:
-    layer = current_layer.get()
-    if layer is not None and layer is not outer:  # somebody listens
-        namespace = kwargs.get("namespace")
-        layer.key_lead = leads.of(client.namespace if namespace is None else namespace)
-    return method(*args, **kwargs)

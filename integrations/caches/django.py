@@ -21,15 +21,15 @@ from monitoring.integrations.attachment import (
     Detach,
     Link,
     attempt,
-    layered,
-    layered_async,
     replace_attribute,
     replace_attributes,
+    within,
+    within_async,
 )
-from monitoring.integrations.layers import Layer, current_layer
+from monitoring.integrations.layers import KeySpace, Layer, current_layer
 from monitoring.recorder import Recorder
 
-from .keys import Leads
+from .keys import KeySpaces
 from .methods import (
     Command,
     looked_for,
@@ -151,8 +151,8 @@ def _alias(cache: Any) -> str | None:
     module = sys.modules.get("django.core.cache")
     handler = getattr(module, "caches", None)
     connections = getattr(handler, "_connections", None)
-    if handler is None or connections is None:
-        return None
+    if handler is None or connections is None or "settings" not in vars(handler):
+        return None  # it has made no cache yet
     return next((alias for alias in handler if getattr(connections, alias, None) is cache), None)
 
 
@@ -165,29 +165,36 @@ class _Observed:
     """One cache while its methods run."""
 
     def __init__(self, cache: Any) -> None:
-        self._leads = Leads(cache.make_key)
+        self._spaces = KeySpaces(self, cache.make_key)
+        self._keys = self._spaces.of(None)
 
     def timed(self, link: Link, describe: Describe, method: Any, *args: Any, **kwargs: Any) -> Any:
         """Call a method as a layer, unless another method of the cache calls it: then it is part of that."""
         outer = current_layer.get()
-        if outer is not None and outer.client is self and not outer.is_over:
+        recorder = None if outer is not None and self._is_inside(outer) else link.recorder()
+        if recorder is None:
             return method(*args, **kwargs)
-        is_repeated = self._is_repeated(method, args)
-        if is_repeated:
+        keys = self._spaces.of(kwargs.get("version")) if kwargs else self._keys
+        if _filling.get() is not None and self._is_repeated(method, args):
+            keys = KeySpace(self, keys.lead, is_repeated=True)
             describe = partial(_without_look_up, describe)
-        inside = partial(self._inside, outer, is_repeated, method)
-        return layered("cache", link, describe, inside, *args, **kwargs)
+        return within(Layer("cache", link.name, outer, keys), recorder, describe, method, *args, **kwargs)
 
     async def timed_async(self, link: Link, describe: Describe, method: Any, *args: Any, **kwargs: Any) -> Any:
         """Do the same with a method that is awaited."""
         outer = current_layer.get()
-        if outer is not None and outer.client is self and not outer.is_over:
+        recorder = None if outer is not None and self._is_inside(outer) else link.recorder()
+        if recorder is None:
             return await method(*args, **kwargs)
-        is_repeated = self._is_repeated(method, args)
-        if is_repeated:
+        keys = self._spaces.of(kwargs.get("version")) if kwargs else self._keys
+        if _filling.get() is not None and self._is_repeated(method, args):
+            keys = KeySpace(self, keys.lead, is_repeated=True)
             describe = partial(_without_look_up, describe)
-        inside = partial(self._inside, outer, is_repeated, method)
-        return await layered_async("cache", link, describe, inside, *args, **kwargs)
+        layer = Layer("cache", link.name, outer, keys)
+        return await within_async(layer, recorder, describe, method, *args, **kwargs)
+
+    def _is_inside(self, outer: Layer) -> bool:
+        return outer.keys is not None and outer.keys.client is self and not outer.is_over
 
     def filled(self, method: Any) -> Callable[..., Any]:
         """Return what stands for ``get_or_set``: not a call of its own, but it knows what its calls are for."""
@@ -214,14 +221,6 @@ class _Observed:
     def _is_repeated(self, method: Any, args: tuple[Any, ...]) -> bool:
         filling = _filling.get()
         return filling is not None and bool(args) and filling.is_repeated(self, method.__name__, args[0])
-
-    def _inside(self, outer: Layer | None, is_repeated: bool, method: Any, *args: Any, **kwargs: Any) -> Any:
-        layer = current_layer.get()
-        if layer is not None and layer is not outer:  # somebody listens
-            layer.client = self
-            layer.is_repeated = is_repeated
-            layer.key_lead = self._leads.of(kwargs.get("version"))
-        return method(*args, **kwargs)
 
 
 def _without_look_up(describe: Describe, *facts: Any) -> Call:

@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from monitoring.calls import CacheCall
-from monitoring.integrations.layers import current_layer
+from monitoring.integrations.layers import KeySpace, current_layer
 
 _KINDS_KEPT: Final = 500
 _LENGTH: Final = 40
-_LEADS_KEPT: Final = 50
+_VERSIONS_KEPT: Final = 50
 _KIND: Final = re.compile(r"(?=.*[A-Za-z])(?:[A-Za-z_-]|(?<![A-Za-z])v\d{1,2}(?![A-Za-z0-9]))+")
 
 _kinds: dict[str, str] = {}
@@ -26,13 +26,17 @@ def kind_of(key: Any) -> str:
 
     What an outer cache puts in front of the keys it is given (Django's prefix and version) is passed over.
     """
+    layer = current_layer.get()
+    return _kind_of(key, layer.keys if layer is not None else None)
+
+
+def _kind_of(key: Any, space: KeySpace | None) -> str:
     if not isinstance(key, str):
         if not isinstance(key, bytes):
             return ""
         key = key.decode("utf-8", "replace")
-    layer = current_layer.get()
-    if layer is not None and layer.key_lead:
-        key = key.removeprefix(layer.key_lead)
+    if space is not None:
+        key = key.removeprefix(space.lead)
     head, colon, _ = key.partition(":")
     return (_kinds.get(head) or _checked(head)) if colon else ""
 
@@ -48,11 +52,12 @@ def _checked(head: str) -> str:
 def found(call: CacheCall, key: Any, hits: int, misses: int) -> None:
     """Add what was looked up under one key."""
     layer = current_layer.get()
-    if layer is not None and layer.is_repeated:
+    space = layer.keys if layer is not None else None
+    if space is not None and space.is_repeated:
         return
     call.hits += hits
     call.misses += misses
-    kind = kind_of(key)
+    kind = _kind_of(key, space)
     if kind:
         told = call.by_prefix
         if told:
@@ -80,23 +85,24 @@ def found_some(call: CacheCall, keys: Iterable[Any], hits: int) -> None:
         call.misses += misses
 
 
-class Leads:
-    """What a cache puts in front of keys, by what that depends on: a version, a namespace."""
+class KeySpaces:
+    """What a cache does with keys, by what that depends on: a version, a namespace."""
 
-    def __init__(self, make_key: Callable[[str, Any], Any]) -> None:
+    def __init__(self, client: object, make_key: Callable[[str, Any], Any]) -> None:
+        self._client = client
         self._make_key = make_key
-        self._known: dict[Any, str] = {}
+        self._known: dict[Any, KeySpace] = {}
 
-    def of(self, version: Any) -> str:
-        """Return what comes before a key."""
-        lead = self._known.get(version)
-        if lead is None:
-            lead = self._probed(version)
-            if len(self._known) < _LEADS_KEPT:
-                self._known[version] = lead
-        return lead
+    def of(self, version: Any) -> KeySpace:
+        """Return what it does with them under one version or namespace."""
+        known = self._known.get(version)
+        if known is None:
+            known = KeySpace(self._client, self._lead(version))
+            if len(self._known) < _VERSIONS_KEPT:
+                self._known[version] = known
+        return known
 
-    def _probed(self, version: Any) -> str:
+    def _lead(self, version: Any) -> str:
         """Return how a key is begun; "" where the function that makes keys does something else with them."""
         try:
             probe = str(self._make_key("key", version))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -301,6 +303,17 @@ def test_a_cache_of_the_settings_is_named_by_its_alias() -> None:
     with override_settings(CACHES=ALIASES):
         cache: BaseCache = monitoring.wrap(caches["pages"])
         assert [call.cache for call in observed(lambda: cache.get("a"))] == ["pages"]
+
+
+def test_a_cache_of_no_settings_can_be_wrapped() -> None:
+    """Somebody has made it by hand, in a process that has no settings."""
+    program = (
+        "import monitoring\n"
+        "from django.core.cache.backends.locmem import LocMemCache\n"
+        "print(monitoring.wrap(LocMemCache('a', {})).get('a'))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "None"
 
 
 def test_observe_caches_wraps_what_the_settings_name() -> None:

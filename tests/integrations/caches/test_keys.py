@@ -6,7 +6,7 @@ import pytest
 
 from monitoring.integrations.caches import keys
 from monitoring.integrations.caches.keys import kind_of
-from monitoring.integrations.layers import Layer, current_layer
+from monitoring.integrations.layers import KeySpace, Layer, current_layer
 
 
 @pytest.mark.parametrize(
@@ -44,9 +44,7 @@ def test_only_what_looks_like_a_word_is_told(key: object, kind: str) -> None:
 
 def test_what_an_outer_cache_puts_in_front_is_passed_over() -> None:
     """Django's keys begin with a prefix and a version."""
-    layer = Layer("cache", "sessions", None)
-    layer.key_lead = "site:1:"
-    token = current_layer.set(layer)
+    token = current_layer.set(Layer("cache", "sessions", None, KeySpace(object(), "site:1:")))
     try:
         assert [kind_of(key) for key in ("site:1:users:42", b"site:1:users:42", "users:42")] == ["users"] * 3
     finally:
