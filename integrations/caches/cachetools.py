@@ -118,7 +118,7 @@ class _Counting:
     def pop(self, key: Any, *args: Any, **kwargs: Any) -> Any:
         is_there = key in cast(Any, self)
         value = _aside(self._monitoring_tally, self._monitoring_kind.pop, self, key, *args, **kwargs)
-        self._monitoring_tally.removals += is_there
+        self._monitoring_tally.removals += is_there and not self._monitoring_tally.is_aside
         return value
 
     def popitem(self) -> Any:
@@ -146,8 +146,10 @@ class _Expiring:
     _monitoring_tally: _Tally
 
     def expire(self, *args: Any, **kwargs: Any) -> Any:
+        count = _base(self._monitoring_kind).__len__  # that of the caches with a clock expires
+        before = count(self)
         expired = self._monitoring_kind.expire(self, *args, **kwargs)
-        self._monitoring_tally.evictions += len(expired or ())
+        self._monitoring_tally.evictions += before - count(self)
         return expired
 
 
