@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import gc
+import threading
 import weakref
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -16,6 +18,8 @@ from monitoring.integrations.caches import redis as adapter
 from monitoring.observation import Kind
 from monitoring.testing import MemorySink, use
 from tests.integrations.contract import SECRET, CancellableContract, Contract, Subject, run
+from tests.support.components import require
+from tests.support.processes import running
 
 redis = pytest.importorskip("redis")
 
@@ -220,6 +224,71 @@ def test_clients_of_one_pool_are_wrapped_each_by_itself(client: Any) -> None:
     other = redis.Redis(connection_pool=client.connection_pool)
     assert observed(lambda: other.get("a")) == []
     assert [call.hits for call in observed(lambda: client.get("a"))] == [1]
+
+
+def test_clients_that_a_sentinel_makes_are_wrapped_like_others(redis_port: int, tmp_path: Path) -> None:
+    """They have another pool."""
+    program = require("redis-server", "redis")
+    settings = tmp_path / "sentinel.conf"
+
+    def command(port: int) -> list[str]:
+        settings.write_text(f"port {port}\nbind 127.0.0.1\nsentinel monitor main 127.0.0.1 {redis_port} 1\n")
+        return [program, str(settings), "--sentinel"]
+
+    def answers(port: int) -> bool:
+        with suppress(redis.ConnectionError), redis.Redis(port=port) as client:
+            return bool(client.ping())
+        return False
+
+    with running(command, answers, tmp_path / "log", cwd=tmp_path) as (_, port):
+        sentinel = redis.Sentinel([("127.0.0.1", port)])
+        with monitoring.wrap(sentinel.master_for("main"), name="sessions") as client:
+            calls = observed(lambda: (client.set("a", 1), client.pipeline().get("a").execute()))
+        for aside in sentinel.sentinels:
+            aside.close()
+    assert [(call.cache, call.name, call.hits) for call in calls] == [
+        ("sessions", "set", 0),
+        ("sessions", "pipeline", 1),
+    ]
+
+
+def test_a_transaction_that_is_tried_again_is_seen_each_time(client: Any) -> None:
+    """Somebody else has changed what it watches."""
+    tries = []
+
+    def work(pipeline: Any) -> None:
+        tries.append(pipeline.get("a"))
+        if len(tries) == 1:
+            redis.Redis(connection_pool=client.connection_pool).set("a", 7)
+        pipeline.multi()
+        pipeline.set("a", 8)
+
+    calls = observed(lambda: client.transaction(work, "a"))
+    assert [(call.name, call.error_type) for call in calls] == [
+        ("watch", ""),
+        ("get", ""),
+        ("pipeline", "WatchError"),
+        ("watch", ""),
+        ("get", ""),
+        ("pipeline", ""),
+    ]
+
+
+def test_threads_that_share_a_client_are_all_seen(client: Any) -> None:
+    """Nothing of a call is kept on the client."""
+
+    def work() -> None:
+        for _ in range(50):
+            assert client.get("a") == b"1"
+
+    def all_at_once() -> None:
+        threads = [threading.Thread(target=work) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    assert [call.hits for call in observed(all_at_once)] == [1] * 200
 
 
 def test_messages_are_delivered(client: Any) -> None:
