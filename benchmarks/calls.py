@@ -18,12 +18,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import anthropic
+import cachetools
 import django
 import httpx2
 import openai
 import psycopg
+import pymemcache
 import redis
 from django.conf import settings
+from django.core.cache.backends.base import BaseCache
 from django.db.utils import ConnectionHandler
 from opentelemetry.instrumentation.httpx import HTTPX2ClientInstrumentor
 from opentelemetry.instrumentation.redis import RedisInstrumentor
@@ -108,6 +111,26 @@ class AnsweringAsyncRedis(redis.asyncio.Redis):
         return b"value"
 
 
+class AnsweringMemcached(pymemcache.Client):
+    """A memcached client that answers without a server."""
+
+    def _fetch_cmd(self, name: bytes, keys: Any, expect_cas: bool, key_prefix: bytes = b"") -> Any:
+        return dict.fromkeys(keys, b"value")
+
+
+class AnsweringCache(BaseCache):
+    """A cache of Django that has everything."""
+
+    def get(self, key: Any, default: Any = None, version: Any = None) -> str:
+        return "value"
+
+
+def filled_mapping() -> cachetools.LRUCache[str, str]:
+    cache: cachetools.LRUCache[str, str] = cachetools.LRUCache(10)
+    cache["users:42"] = "value"
+    return cache
+
+
 def use_engine(engine: Any) -> Call:
     connection, statement = engine.connect(), text("SELECT 1 AS one")
 
@@ -171,6 +194,14 @@ def use_redis(client: Any) -> Call:
     def call(times: int) -> None:
         for _ in range(times):
             client.get("key")
+
+    return call
+
+
+def use_cache(client: Any) -> Call:
+    def call(times: int) -> None:
+        for _ in range(times):
+            client.get("users:42")
 
     return call
 
@@ -317,6 +348,10 @@ CASES = (
     Case("Redis, get", AnsweringRedis, use_redis, peer=traced_redis),
     Case("Redis, get, async", AnsweringAsyncRedis, use_async_redis, peer=traced_redis),
     Case("httpx, get", http_client, use_http, peer=traced_http),
+    Case("Redis, get, key with a prefix", AnsweringRedis, use_cache),
+    Case("memcached, get", lambda: AnsweringMemcached(("127.0.0.1", 1)), use_cache),
+    Case("Django cache, get", lambda: AnsweringCache({}), use_cache),
+    Case("cachetools, get", filled_mapping, use_cache),
     Case("OpenAI, chat", openai_client, use_openai),
     Case("OpenAI, chat, async", async_openai_client, use_async_openai),
     Case(f"OpenAI, stream of {CHUNKS}", openai_client, use_openai_stream, CHUNKS),

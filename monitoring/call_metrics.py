@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
 
 from . import families
 from .calls import CacheCall, DatabaseCall, HTTPCall, LLMCall
+from .cells import OTHER
 from .families import CountsMetrics
 from .observation import Kind, Observation
 from .recorder import Fold
+
+PREFIXES: Final = 50
+"""Kinds of keys told apart per cache; the others are counted together."""
 
 
 class CallMetrics:
@@ -16,6 +21,7 @@ class CallMetrics:
 
     def __init__(self, metrics: CountsMetrics) -> None:
         self._metrics = metrics
+        self._prefixes: dict[str, set[str]] = {}
 
     def folds(self) -> Mapping[Kind, Fold]:
         """Return how each kind of call is counted."""
@@ -34,10 +40,33 @@ class CallMetrics:
     def _fold_cache(self, call: CacheCall) -> None:
         values = (call.cache, call.system, call.name, call.error_type)
         self._metrics.observe(families.CACHE_DURATION, values, call.duration_seconds)
+        cache = (call.cache, call.system)
         if call.hits:
-            self._metrics.add(families.CACHE_GETS, (call.cache, call.system, "hit"), float(call.hits))
+            self._metrics.add(families.CACHE_GETS, (*cache, "hit"), float(call.hits))
         if call.misses:
-            self._metrics.add(families.CACHE_GETS, (call.cache, call.system, "miss"), float(call.misses))
+            self._metrics.add(families.CACHE_GETS, (*cache, "miss"), float(call.misses))
+        if call.by_prefix:
+            self._add_prefixes(call)
+        if call.puts:
+            self._metrics.add(families.CACHE_PUTS, cache, float(call.puts))
+        if call.removals:
+            self._metrics.add(families.CACHE_REMOVALS, cache, float(call.removals))
+        for name, times in call.inner.items():
+            self._metrics.add(families.CACHE_PIPELINE_COMMANDS, (*cache, name), float(times))
+
+    def _add_prefixes(self, call: CacheCall) -> None:
+        known = self._prefixes.get(call.cache)
+        if known is None:
+            known = self._prefixes.setdefault(call.cache, set())
+        for prefix, (hits, misses) in call.by_prefix.items():
+            if prefix not in known:
+                if len(known) >= PREFIXES:
+                    prefix = OTHER
+                else:
+                    known.add(prefix)
+            for result, times in (("hit", hits), ("miss", misses)):
+                if times:
+                    self._metrics.add(families.CACHE_PREFIX_GETS, (call.cache, prefix, result), float(times))
 
     def _fold_http(self, call: HTTPCall) -> None:
         values = (call.method, call.host, str(call.status or ""), call.error_type)

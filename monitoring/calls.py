@@ -5,11 +5,16 @@ Adapters make these when the answer is complete; none holds a statement's parame
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from decimal import Decimal
 from time import perf_counter
+from types import MappingProxyType
+from typing import Any, Final
 
 from .context import current_block, current_record
 from .observation import Observation, outcome_of_exception
+
+_NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
 class Call(Observation):
@@ -61,6 +66,18 @@ class CacheCall(Call):
     hits: int = 0
     misses: int = 0
     """Both 0 for a command that looks nothing up."""
+    puts: int = 0
+    removals: int = 0
+    """Entries that the command stored and removed, as far as its reply tells."""
+    by_prefix: Mapping[str, tuple[int, int]] = _NOTHING
+    """Hits and misses by the kind of key (``users`` of ``users:42``), where a key names one. Never more of a key."""
+    inner: Mapping[str, int] = _NOTHING
+    """How many commands of which name a pipeline sent; empty for a single command."""
+
+    @property
+    def commands(self) -> int:
+        """Return how many commands a pipeline sent, 0 for a single command."""
+        return sum(self.inner.values())
 
 
 class HTTPCall(Call):

@@ -114,6 +114,23 @@ CACHE_DURATION: Final = _histogram(
     (*_CACHE_LABELS, "operation", "error_type"),
     scale.CACHE_SECONDS,
 )
+CACHE_PREFIX_GETS: Final = _counter(
+    "cache_prefix_gets_total",
+    "Keys looked up in a cache, by the kind of key: what stands before its first colon.",
+    ("cache", "key_prefix", "result"),
+    limits={"key_prefix": 1_000},
+)
+CACHE_PUTS: Final = _counter("cache_puts_total", "Entries stored in a cache.", _CACHE_LABELS)
+CACHE_REMOVALS: Final = _counter("cache_removals_total", "Entries removed from a cache on request.", _CACHE_LABELS)
+CACHE_EVICTIONS: Final = _counter(
+    "cache_evictions_total", "Entries that a cache in memory gave up: for want of room, or too old.", _CACHE_LABELS
+)
+CACHE_SIZE: Final = Declaration(
+    name="cache_size", kind="gauge", help="Size of the caches in the processes' own memory.", labels=_CACHE_LABELS
+)
+CACHE_PIPELINE_COMMANDS: Final = _counter(
+    "cache_pipeline_commands_total", "Commands sent to a cache in pipelines.", (*_CACHE_LABELS, "operation")
+)
 HTTP_CLIENT_DURATION: Final = _histogram(
     "http_client_request_duration_seconds",
     "Time of outgoing HTTP requests until the response began.",

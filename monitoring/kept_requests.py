@@ -256,6 +256,8 @@ def _detail(call: Observation) -> Mapping[str, Any]:
     detail = {name: getattr(call, name) for name in _DETAILS[type(call)]}
     if call.error_type:
         detail["error_type"] = call.error_type
+    if isinstance(call, CacheCall) and call.inner:
+        detail["commands"] = call.commands
     if isinstance(call, LLMCall):
         detail["cost_usd"] = None if call.cost_usd is None else float(call.cost_usd)
     return detail

@@ -38,6 +38,7 @@ from .middleware.edge import ASGIApp, Edge, OwnApp, WSGIApp, set_current_edge
 from .middleware.inbound import InboundPolicy
 from .operations import Operation, feature_decorator, report_event
 from .outbox import Outbox
+from .polled import Polled
 from .query_patterns import QueryPatterns
 from .recorder import NullRecorder, OnFailure, Recorder, Sink
 from .request_log import RequestLog
@@ -94,6 +95,7 @@ class Monitoring:
             count_failure=self.metrics.count_failure,
             metrics=self.metrics,
         )
+        self.polled = Polled(self.metrics, self.recorder, self.background_failed)
         self.background = Background(self._make_flusher, on_failure=self.background_failed, on_fork=self._after_fork)
         self._read_side = _ReadSide()
         self.edge: Edge | None = Edge(
@@ -266,7 +268,7 @@ class Monitoring:
         """Return the Prometheus exposition as an ASGI app, for mounting by hand."""
         from .metrics_endpoint import metrics_app
 
-        return metrics_app(self.metrics, self.config)
+        return metrics_app(self.metrics, self.config, self.polled.read)
 
     def dashboard_app(self) -> ASGIApp:
         """Return the dashboard and its API as an ASGI app, for mounting by hand."""
@@ -295,6 +297,7 @@ class Monitoring:
     def flush(self) -> None:
         """Write what waits to the log and the store now, in this thread."""
         self.log_lines.flush()
+        self.polled.read()
         if self.config.store is not None:
             self.background.flush()
 
@@ -319,6 +322,7 @@ class Monitoring:
         """Write what waits and hand this process's counts over to the living. What is observed later starts anew."""
         self.lifecycle.close()
         self._end_background()
+        self.polled.read()
         self.log_lines.close()
         self.registry.release()
         if "database" in self._read_side:
@@ -535,6 +539,7 @@ class _Inactive(Monitoring):
         self.lifecycle = Lifecycle(stuck_seconds=None)
         self.outbox = Outbox(capacity=0)
         self.recorder = NullRecorder()
+        self.polled = Polled(self.metrics, self.recorder, self.background_failed)
         self.errors = Errors(self.open_database)
         self.analytics = Analytics(self.outbox, self.metrics, self.open_database)
         self.background = Background(self._make_flusher, on_failure=self.background_failed)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
@@ -110,20 +110,41 @@ class CallStats:
 
 
 @dataclass(frozen=True, slots=True)
+class PrefixStats:
+    """The look-ups of one kind of key, named by what stands before the first colon."""
+
+    prefix: str
+    hits: int
+    misses: int
+
+    @property
+    def hit_rate(self) -> float | None:
+        """Return hits over look-ups; None before the first."""
+        return _rate(self.hits, self.misses)
+
+
+@dataclass(frozen=True, slots=True)
 class CacheStats:
-    """One cache: its look-ups by key, and its commands as ``Stats``."""
+    """One cache: its look-ups by key, its commands as ``Stats`` (none of a cache in memory), and its kinds of keys,
+    the most asked first.
+    """
 
     cache: str
     system: str
     hits: int
     misses: int
     stats: Stats
+    prefixes: Sequence[PrefixStats] = ()
 
     @property
     def hit_rate(self) -> float | None:
         """Return hits over look-ups; None before the first."""
-        looked_up = self.hits + self.misses
-        return self.hits / looked_up if looked_up else None
+        return _rate(self.hits, self.misses)
+
+
+def _rate(hits: int, misses: int) -> float | None:
+    looked_up = hits + misses
+    return hits / looked_up if looked_up else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,17 +301,25 @@ class PerformanceTracker:
         return self._calls(families.HTTP_CLIENT_DURATION, since, until, _host)
 
     def caches(self, since: float, until: float) -> list[CacheStats]:
-        """Return every cache of a time, the most used first."""
+        """Return every cache of a time, the most used first: by its commands, or by its look-ups if those are more."""
         period = self._period(since, until)
-        commands, gets = self._read(period, families.CACHE_DURATION, families.CACHE_GETS)
+        commands, gets, by_prefix = self._read(
+            period, families.CACHE_DURATION, families.CACHE_GETS, families.CACHE_PREFIX_GETS
+        )
         found = _totals(gets, lambda labels: (*_cache(labels), labels["result"]))
+        prefixes = _prefixes(by_prefix)
+        tallies = {key[:2]: _Tally() for key in found} | _tallies(commands, _cache)
         stats = [
             CacheStats(
-                *key, int(found.get((*key, "hit"), 0)), int(found.get((*key, "miss"), 0)), tally.stats(period.seconds)
+                *key,
+                int(found.get((*key, "hit"), 0)),
+                int(found.get((*key, "miss"), 0)),
+                tally.stats(period.seconds),
+                prefixes.get(key[0], ()),
             )
-            for key, tally in _tallies(commands, _cache).items()
+            for key, tally in tallies.items()
         ]
-        return sorted(stats, key=lambda one: -one.stats.count)
+        return sorted(stats, key=lambda one: -max(one.stats.count, one.hits + one.misses))
 
     def models(self, since: float, until: float) -> list[ModelStats]:
         """Return every model of a time, the dearest first."""
@@ -489,6 +518,16 @@ def _model(labels: Mapping[str, str]) -> tuple[str, str, str]:
 
 def _agent(labels: Mapping[str, str]) -> str:
     return labels["gen_ai_agent_name"]
+
+
+def _prefixes(series: Iterable[SeriesGains]) -> dict[str, list[PrefixStats]]:
+    """Return the kinds of keys of each cache, the most asked first."""
+    found = _totals(series, lambda labels: (labels["cache"], labels["key_prefix"], labels["result"]))
+    prefixes: dict[str, list[PrefixStats]] = {}
+    for cache, prefix in dict.fromkeys(key[:2] for key in found):
+        hits, misses = (int(found.get((cache, prefix, result), 0)) for result in ("hit", "miss"))
+        prefixes.setdefault(cache, []).append(PrefixStats(prefix, hits, misses))
+    return {cache: sorted(members, key=lambda one: -one.hits - one.misses) for cache, members in prefixes.items()}
 
 
 def _cache(labels: Mapping[str, str]) -> tuple[str, str]:

@@ -35,6 +35,7 @@ LAYERS = [
         "kept_requests",
         "logging_config",
         "health_check",
+        "polled",
     },  # sinks
     {"request_log", "agent_log", "query_patterns", "exposition", "access", "wsgi_form", "system_resources"},
     {"metrics_endpoint", "health_endpoint", "performance_tracker"},

@@ -11,6 +11,7 @@ import pytest
 
 import monitoring
 from monitoring import Monitoring, families
+from monitoring.call_metrics import PREFIXES
 from monitoring.calls import CacheCall, Call, DatabaseCall, HTTPCall, LLMCall
 from monitoring.cells import Declaration
 from monitoring.metrics import Series
@@ -91,6 +92,41 @@ def test_a_cache_counts_keys_and_times_commands(current: Monitoring) -> None:
         ("profiles", "redis", "mget", ""): 2,
         ("profiles", "redis", "set", ""): 1,
     }
+
+
+def test_a_cache_counts_entries_and_the_commands_of_pipelines(current: Monitoring) -> None:
+    """A pipeline is timed as one command, and told as several."""
+    inner = {"set": 3, "delete": 1}
+    current.recorder.record(made(CacheCall, name="pipeline", system="redis", puts=3, removals=1, inner=inner))
+    assert values(current, families.CACHE_PUTS) == {("default", "redis"): 3}
+    assert values(current, families.CACHE_REMOVALS) == {("default", "redis"): 1}
+    assert values(current, families.CACHE_PIPELINE_COMMANDS) == {
+        ("default", "redis", "set"): 3,
+        ("default", "redis", "delete"): 1,
+    }
+    assert values(current, families.CACHE_DURATION) == {("default", "redis", "pipeline", ""): 1}
+
+
+def test_look_ups_are_counted_by_kind_of_key(current: Monitoring) -> None:
+    """Those that name none are only in the whole."""
+    prefixes = {"users": (2, 1), "pages": (0, 1)}
+    current.recorder.record(made(CacheCall, hits=3, misses=2, by_prefix=prefixes))
+    assert values(current, families.CACHE_PREFIX_GETS) == {
+        ("default", "users", "hit"): 2,
+        ("default", "users", "miss"): 1,
+        ("default", "pages", "miss"): 1,
+    }
+
+
+def test_kinds_of_keys_are_capped_per_cache(current: Monitoring) -> None:
+    """An app whose keys begin with what its users type has no label set for each of them."""
+    for number in range(PREFIXES + 25):
+        current.recorder.record(made(CacheCall, cache="many", hits=1, by_prefix={f"kind{number}": (1, 0)}))
+    current.recorder.record(made(CacheCall, cache="few", hits=1, by_prefix={"users": (1, 0)}))
+    counted = values(current, families.CACHE_PREFIX_GETS)
+    assert counted["many", "(other)", "hit"] == 25
+    assert counted["few", "users", "hit"] == 1
+    assert len(counted) == PREFIXES + 2
 
 
 def test_an_outgoing_request_is_timed_by_host_and_status(current: Monitoring) -> None:

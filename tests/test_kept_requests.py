@@ -435,3 +435,11 @@ def test_no_cycle_is_left_behind(app: App, path: str) -> None:
     finally:
         gc.enable()
     assert (len(records) > 0, left) == (True, [])
+
+
+def test_a_pipeline_tells_how_many_commands_it_sent() -> None:
+    """It is one call of a request; other commands say nothing of that."""
+    pipeline = cache()
+    pipeline.inner = {"get": 2, "set": 1}
+    assert kept_requests._detail(pipeline)["commands"] == 3
+    assert "commands" not in kept_requests._detail(cache())

@@ -7,7 +7,16 @@ from dataclasses import asdict
 from typing import Any, Final
 
 from ..performance_tracker import CacheStats, CallStats, Point, QueryStats, RouteStats, Stats
-from .shapes import CacheShape, CallShape, PointsShape, QueriesShape, RouteShape, StatementShape, StatsShape
+from .shapes import (
+    CacheShape,
+    CallShape,
+    PointsShape,
+    PrefixShape,
+    QueriesShape,
+    RouteShape,
+    StatementShape,
+    StatsShape,
+)
 
 ROWS: Final = 100
 
@@ -86,5 +95,9 @@ def cache(given: CacheStats) -> CacheShape:
         hits=given.hits,
         misses=given.misses,
         hit_rate=given.hit_rate,
+        prefixes=[
+            PrefixShape(prefix=one.prefix, hits=one.hits, misses=one.misses, hit_rate=one.hit_rate)
+            for one in given.prefixes
+        ],
         **fields(given.stats),
     )

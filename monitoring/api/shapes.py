@@ -93,14 +93,25 @@ class StatementShape(CallShape):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PrefixShape:
+    """One kind of key, named by what stands before the first colon."""
+
+    prefix: str
+    hits: int
+    misses: int
+    hit_rate: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CacheShape(StatsShape):
-    """One cache."""
+    """One cache. A cache in memory tells no commands, so that its ``count`` is 0."""
 
     cache: str
     system: str
     hits: int
     misses: int
     hit_rate: float | None
+    prefixes: Sequence[PrefixShape]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -218,6 +218,7 @@ def test_caches_have_their_hit_rate(done: Filled) -> None:
     (row,) = done.get("/routes")["caches"]
     assert (row["cache"], row["system"], row["hits"], row["misses"]) == ("profiles", "redis", 15, 5)
     assert row["hit_rate"] == 0.75
+    assert row["prefixes"] == [{"prefix": "users", "hits": 10, "misses": 5, "hit_rate": 10 / 15}]
     assert_stats(row, done.durations("cache"))
 
 

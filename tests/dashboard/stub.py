@@ -277,6 +277,7 @@ class Answers:
         db = {"kind": "db", "name": self.named("SELECT funders"), "system": "sqlite", "operation": "SELECT"}
         http = {"kind": "http", "name": self.named("POST api.crossref.org"), "system": "", "operation": "POST"}
         cache = {"cache": self.named("default"), "system": "redis", "hits": 812, "misses": 90, "hit_rate": 0.9}
+        prefixes = [{"prefix": "users", "hits": 800, "misses": 40, "hit_rate": 0.952}]
         return {
             "routes": self.routes(),
             "truncated": self.rows >= 100,
@@ -284,7 +285,7 @@ class Answers:
                 {**db, "slow": 3, "repeated": 31, **self.stats(0.4, 0)},
                 {**db, "name": "INSERT proposals", "slow": 0, "repeated": 0, **self.stats(0.1, 0)},
             ],
-            "caches": [{**cache, **self.stats(0.7, 0)}],
+            "caches": [{**cache, "prefixes": prefixes, **self.stats(0.7, 0)}],
             "http": [{**http, **self.stats(0.05, 1)}],
         }
 

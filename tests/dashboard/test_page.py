@@ -297,6 +297,13 @@ def test_routes_show_their_queries(visit: Any) -> None:
     expect(page.get_by_text("in a request that sends any, p95 40")).to_be_visible()
 
 
+def test_hit_rates_are_shown_by_kind_of_key(visit: Any) -> None:
+    """Under the caches that they are of."""
+    table = visit().open("routes").get_by_role("region", name="Kinds of cache keys")
+    assert table.get_by_text("users", exact=True).is_visible()
+    assert "95" in table.inner_text()
+
+
 def test_a_request_shows_its_error_with_the_source(visit: Any) -> None:
     """The app's own frame is open at the line that raised, and the cause follows."""
     page = visit().open(f"requests/{FAILED_REQUEST}")

@@ -113,6 +113,7 @@ function share(seconds, length) {
 function Gist({ span: { kind, detail = {}, outcome, odd } }) {
   const said = kind === "agent" || kind === "operation" ? [kind] : kind === "cache" && detail.cache ? [detail.cache] : [];
   if (kind === "llm") said.push(tokens(detail), money(detail.cost_usd));
+  if (kind === "cache" && detail.commands) said.push(plural(detail.commands, "command"));
   if (kind === "cache" && (detail.hits || detail.misses)) said.push(detail.misses ? `${count(detail.misses)} missed${detail.hits ? `, ${count(detail.hits)} hit` : ""}` : `${count(detail.hits)} hit`);
   if (kind === "http" && detail.status) said.push(String(detail.status));
   if (kind === "db" && detail.rows >= 0) said.push(plural(detail.rows, "row"));

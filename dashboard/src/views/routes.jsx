@@ -28,6 +28,7 @@ export function Routes({ route }) {
           </Card>
           <Card title="Databases"><Calls id="db" rows={list(data.databases)} caption="Database calls" empty="No database calls in this range." more={statementColumns} /></Card>
           <Card title="Caches"><Caches rows={list(data.caches)} /></Card>
+          <Kinds of={list(data.caches)} />
           <Card title="Outgoing HTTP"><Calls id="http" rows={list(data.http)} caption="Outgoing HTTP" empty="No outgoing requests in this range." /></Card>
         </>
       )}
@@ -62,5 +63,26 @@ function Caches({ rows }) {
         { title: "p95", num: true, cell: (row) => duration(row.p95_seconds), sort: (row) => row.p95_seconds },
       ]}
     />
+  );
+}
+
+/** Look-ups by the kind of key, where keys name any. */
+function Kinds({ of }) {
+  const rows = of.flatMap(({ cache, prefixes }) => list(prefixes).map((row) => ({ ...row, cache })));
+  if (!rows.length) return null;
+  return (
+    <Card title="Kinds of cache keys">
+      <Table
+        id="keys" caption="Kinds of cache keys" rows={rows} empty=""
+        columns={[
+          { title: "Keys", grow: true, cell: (row) => row.prefix, sort: (row) => row.prefix },
+          { title: "Cache", wide: true, cell: (row) => row.cache, sort: (row) => row.cache },
+          { title: "Hit rate", num: true, cell: (row) => percent(row.hit_rate), sort: (row) => row.hit_rate },
+          { title: "Hits to misses", wide: true, cell: (row) => <Bar share={row.hit_rate} look="good" /> },
+          { title: "Hits", num: true, cell: (row) => count(row.hits), sort: (row) => row.hits },
+          { title: "Misses", num: true, cell: (row) => count(row.misses), sort: (row) => row.misses },
+        ]}
+      />
+    </Card>
   );
 }
