@@ -238,6 +238,9 @@ _DETAILS: Final[Mapping[type[Call], tuple[str, ...]]] = {
     ),
 }
 
+_WHERE_KNOWN: Final = ("response_seconds", "url_template", "span_id", "retries", "redirects")
+"""What is told of outgoing requests that have it."""
+
 
 def _detail(call: Observation) -> Mapping[str, Any]:
     if not isinstance(call, Call):
@@ -246,6 +249,8 @@ def _detail(call: Observation) -> Mapping[str, Any]:
     detail = {name: getattr(call, name) for name in _DETAILS[type(call)]}
     if call.error_type:
         detail["error_type"] = call.error_type
+    if isinstance(call, HTTPCall):
+        detail.update({name: getattr(call, name) for name in _WHERE_KNOWN if getattr(call, name)})
     if isinstance(call, LLMCall):
         detail["cost_usd"] = None if call.cost_usd is None else float(call.cost_usd)
     return detail

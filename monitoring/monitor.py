@@ -38,6 +38,7 @@ from .middleware.edge import ASGIApp, Edge, OwnApp, WSGIApp, set_current_edge
 from .middleware.inbound import InboundPolicy
 from .operations import Operation, feature_decorator, report_event
 from .outbox import Outbox
+from .propagation import Propagation
 from .recorder import NullRecorder, OnFailure, Recorder, Sink
 from .request_log import RequestLog
 from .spans import Span
@@ -89,6 +90,8 @@ class Monitoring:
         self.recorder = Recorder([*self._own_sinks(), *sinks], on_failure, count_failure=self.metrics.count_failure)
         self.background = Background(self._make_flusher, on_failure=self.background_failed, on_fork=self._after_fork)
         self._read_side = _ReadSide()
+        self.propagation = Propagation(config.propagate_to, config.request_id_header) if config.propagate_to else None
+        """What outgoing requests carry on; None where nothing."""
         self.edge: Edge | None = Edge(
             InboundPolicy(config),
             self.recorder,
@@ -499,6 +502,7 @@ class _Inactive(Monitoring):
         self.analytics = Analytics(self.outbox, self.metrics, self.open_database)
         self.background = Background(self._make_flusher, on_failure=self.background_failed)
         self._read_side = _ReadSide()
+        self.propagation = None
         self.edge = None
 
     def open_database(self) -> Database:

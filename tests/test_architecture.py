@@ -19,7 +19,7 @@ LAYERS = [
     {"utils", "config"},
     {"observation"},
     {"context"},
-    {"calls"},
+    {"calls", "propagation"},
     {"recorder", "cells", "daemon_pool", "termination"},
     {"families", "health"},
     {"store"},

@@ -152,15 +152,8 @@ def test_a_mounted_transport_is_seen_and_stays_as_it_is(library: Any, sink: Memo
     assert "handle_request" not in vars(transport)
 
 
-def test_a_streamed_body_is_not_waited_for(client: Any, sink: MemorySink) -> None:
-    """The request is seen at the response's headers."""
-    with client.stream("GET", "/200") as response:
-        assert [call.status for call in calls(sink)] == [200]
-        assert response.read() == b"ok"
-
-
-def test_the_request_is_left_as_it_is(library: Any, sink: MemorySink) -> None:
-    """No header is added."""
+def test_without_a_setting_no_header_is_added(library: Any, sink: MemorySink) -> None:
+    """What leaves is what left before."""
 
     def answer(request: Any) -> Any:
         seen.append(sorted(request.headers))
