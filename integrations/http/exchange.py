@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar, Token
 from time import perf_counter
+from types import MappingProxyType
 from typing import Any, Final
 
 from monitoring.calls import HTTPCall
@@ -26,9 +27,13 @@ METHODS: Final = frozenset(("GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "
 PORTS: Final = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 _TEMPLATE_LENGTH: Final = 200
 
+_NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
+
 _template: Final[ContextVar[str]] = ContextVar("monitoring_url_template", default="")
 _is_redirect: Final[ContextVar[bool]] = ContextVar("monitoring_is_redirect", default=False)
 """Whether a client further out follows a redirect by the request that it sends now."""
+_added_around: Final[ContextVar[Mapping[str, str]]] = ContextVar("monitoring_added_headers", default=_NOTHING)
+"""What a client further out has put into the headers of the request: no wish of the caller's."""
 
 
 class url_template:  # noqa: N801  (reads as a clause: ``with url_template("/users/{id}"):``)
@@ -63,13 +68,17 @@ def begin(link: Link) -> Exchange | None:
 class Exchange:
     """One request and its response. Whoever watches the body holds it; when that is dropped, so is this."""
 
-    __slots__ = ("__weakref__", "_layer", "_open", "_recorder", "_span_id", "_token", "redirects", "retries", "started")
+    __slots__ = (
+        "__weakref__", "_added", "_layer", "_open", "_recorder", "_span_id", "_tokens",
+        "redirects", "retries", "started",
+    )  # fmt: skip
 
     def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder
         self._open: HTTPCall | None = None
         self._layer: Layer | None = None
-        self._token: Token[Layer | None] | None = None
+        self._tokens: tuple[Token[Layer | None], Token[Mapping[str, str]]] | None = None
+        self._added: Mapping[str, str] = _NOTHING
         self._span_id = ""
         self.redirects = 1 if _is_redirect.get() else 0
         """1 for a request that follows a redirect."""
@@ -81,10 +90,13 @@ class Exchange:
     def headers_to(self, host: str, has: Callable[[str], bool]) -> Mapping[str, str] | None:
         """Return the headers that carry the running request on to ``host``; None for none."""
         propagation = current().propagation
-        carried = propagation.carried_to(host, has) if propagation is not None else None
+        if propagation is None:
+            return None
+        ours = _added_around.get()
+        carried = propagation.carried_to(host, (lambda name: name not in ours and has(name)) if ours else has)
         if carried is None:
             return None
-        self._span_id = carried.span_id
+        self._span_id, self._added = carried.span_id, carried.headers
         return carried.headers
 
     def prepared(self, prepare: Callable[[Exchange, Any], Any], request: Any) -> Any:
@@ -105,15 +117,16 @@ class Exchange:
     def open_layer(self) -> None:
         """Let a wrapped client below count what it sends for this request."""
         self._layer = Layer("http", None, current_layer.get())
-        self._token = current_layer.set(self._layer)
+        self._tokens = current_layer.set(self._layer), _added_around.set(self._added)
 
     def _close_layer(self) -> bool:
         """Say whether the request is still to be counted: nobody below has."""
-        layer, token = self._layer, self._token
-        if layer is None or token is None:
+        layer, tokens = self._layer, self._tokens
+        if layer is None or tokens is None:
             return True
         layer.is_over = True
-        reset(current_layer, token)
+        reset(current_layer, tokens[0])
+        reset(_added_around, tokens[1])
         return not layer.is_counted
 
     def answered(self, describe: Describe, request: Any, response: Any) -> bool:

@@ -153,7 +153,8 @@ def http_port() -> Iterator[int]:
                 host = "" if page == "moved" else f"http://localhost:{self.server.server_address[1]}"
                 self._answer(302, b"", {"location": f"{host}/headers", "content-length": "0"})
             elif page == "headers":
-                self._answer(200, json.dumps({name.lower(): value for name, value in self.headers.items()}).encode())
+                told = [*self.headers.items(), ("peer", str(self.client_address[1]))]
+                self._answer(200, json.dumps({name.lower(): value for name, value in told}).encode())
             else:
                 self._answer(200 if page == "limited" else int(page), b"ok", LIMITS if page == "limited" else {})
 
