@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from .cells import Merge
 from .config import Config, ConfigError
-from .context import ContextExecutor, bind, carry_context, request_id, set_user
+from .context import ContextExecutor, bind, carry_context, request_id, set_consumer, set_user
 from .error_tracker import Level
 from .logging_config import get_logger
 from .metrics import (
@@ -82,6 +82,7 @@ __all__ = [
     "operation",
     "outbound_headers",
     "request_id",
+    "set_consumer",
     "set_user",
     "settings_of_json_logger",
     "shutdown",

@@ -57,6 +57,11 @@ class Config:
     on_invalid_request_id: OnInvalid = "replace"
     """What an inbound ID of forbidden characters or length leads to: a fresh ID, or the answer 400."""
 
+    consumer: Callable[[Mapping[str, str]], str | None] | str | None = None
+    """Who calls the app's API: a header's name, such as ``x-api-key``, of whose value only a keyed hash is kept, or a
+    function of the request's headers (names in lower case) that returns a name; see also ``monitoring.set_consumer``.
+    """
+
     log_level: Level = "info"
     """Lowest level that is written."""
     log_destination: str = "stdout"
@@ -232,7 +237,7 @@ def with_settings(config: Config | None, settings: Mapping[str, Any]) -> Config:
 def _parse(variable: str, text: str, default: Any, annotation: str) -> Any:
     if "tuple" in annotation:
         return tuple(part.strip() for part in text.split(",") if part.strip())
-    if "Mapping" in annotation:
+    if "Mapping" in annotation and "Callable" not in annotation:
         return _parse_pairs(variable, text)
     if text == "" and "None" in annotation:
         return None
@@ -313,6 +318,11 @@ _RULES: Final[tuple[tuple[str, Callable[[Any], bool], str], ...]] = (
         "a tuple of networks such as ('10.0.0.0/8',), 'unix' or '*'",
     ),
     ("on_invalid_request_id", lambda value: value in ("replace", "reject"), "'replace' or 'reject'"),
+    (
+        "consumer",
+        lambda value: value is None or callable(value) or _are_headers((value,)),
+        "a header's name such as 'x-api-key', a function of the headers, or None",
+    ),
     (
         "propagate_to",
         lambda value: isinstance(value, tuple) and all(map(_is_host, value)),

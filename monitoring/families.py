@@ -177,6 +177,13 @@ OPERATION_VALUE_DURATION: Final = _histogram(
 EVENTS: Final = _counter("monitoring_events_total", "Usage events.", ("event",))
 FEATURES: Final = _counter("monitoring_feature_uses_total", "Uses of features.", ("feature",))
 
+CONSUMER_REQUESTS: Final = _counter(
+    "http_server_consumer_requests_total",
+    "Requests by who called, of callers that are named.",
+    ("consumer", "http_route", "http_response_status_code"),
+    limits={"consumer": 200},
+)
+
 STORE_FAILURES: Final = _counter("monitoring_store_failures_total", "Rounds in which the store could not be used.", ())
 FACTS_DROPPED: Final = _counter(
     "monitoring_facts_dropped_total", "Facts for the store that found no place in the queue.", ()

@@ -17,7 +17,8 @@ from .background import Background
 from .call_metrics import CallMetrics
 from .cells import CellFolder, CellRegistry, Merge, NullRegistry, default_folder
 from .config import Config, ConfigError, with_settings
-from .context import bind, outbound_headers, request_id, set_user
+from .consumers import ConsumerRequests
+from .context import bind, outbound_headers, request_id, set_consumer, set_user
 from .error_tracker import Errors, ErrorSettings, ErrorTracker, Level, capture_exception, capture_message
 from .families import STORE_FAILURES
 from .health.lifecycle import Lifecycle
@@ -34,6 +35,7 @@ from .metrics import (
     gauge_declaration,
     histogram_declaration,
 )
+from .middleware.consumers import Consumers, hashing_key
 from .middleware.edge import ASGIApp, Edge, OwnApp, WSGIApp, set_current_edge
 from .middleware.inbound import InboundPolicy
 from .operations import Operation, feature_decorator, report_event
@@ -66,6 +68,7 @@ class Monitoring:
     bind = bind
     request_id = staticmethod(request_id)
     set_user = staticmethod(set_user)
+    set_consumer = staticmethod(set_consumer)
 
     def __init__(self, config: Config, *, sinks: Sequence[Sink] = (), on_failure: OnFailure | None = None) -> None:
         self.config = config
@@ -100,6 +103,7 @@ class Monitoring:
             self._own_apps(),
             self.lifecycle,
             self._before_end,
+            self._make_consumers(),
         )
         self._check_alerts_and_store()
         _made.add(self)
@@ -370,6 +374,7 @@ class Monitoring:
             self.error_tracker,  # first: it names the group that the line of a request shows
             self.metrics,
             CallMetrics(self.metrics),
+            ConsumerRequests(self.metrics),
             RECENT,
             self.analytics,
             RequestLog(self.log_lines),
@@ -418,6 +423,15 @@ class Monitoring:
                 asgi = _made_at_first_use(make)
                 apps[prefix] = OwnApp(asgi, _made_at_first_use(partial(_to_wsgi, asgi)))
         return apps
+
+    def _make_consumers(self) -> Consumers | None:
+        consumer, token = self.config.consumer, self.config.token
+        return None if consumer is None else Consumers(consumer, lambda: hashing_key(token, self._folders))
+
+    def _folders(self) -> tuple[Path | None, ...]:
+        """Return where what lasts is kept: in the store's folder, or in that of the cells, for as long as they do."""
+        store = self.config.store
+        return Path(store) if store is not None and "://" not in store else None, self._shared_folder()
 
     def _count_dropped_lines(self, reason: str, lines: int) -> None:
         self.metrics.count_dropped_lines(reason, lines)

@@ -30,6 +30,7 @@ LAYERS = [
     {
         "metrics",
         "call_metrics",
+        "consumers",
         "error_tracker",
         "analytics",
         "kept_requests",

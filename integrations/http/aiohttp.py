@@ -15,10 +15,11 @@ from functools import cache
 from typing import Any, Final
 
 from monitoring.calls import HTTPCall
-from monitoring.integrations.attachment import Detach, Link, replace_attributes
+from monitoring.integrations.attachment import Detach, Link
 
 from .exchange import PORTS, Exchange, become, begin, subclass_of
 from .quotas import quotas_of
+from .weak import replace_weakly
 
 _OWN_ERRORS: Final = ("aiohttp.", "asyncio.")
 
@@ -38,7 +39,7 @@ def attach(client: Any, link: Link) -> Detach:
     config.on_request_end.append(trace.guarded(trace.end))
     config.on_request_exception.append(trace.guarded(trace.exception))
     config.freeze()
-    return replace_attributes(client, {"_trace_configs": [*client.trace_configs, config]})
+    return replace_weakly(client, {"_trace_configs": [*client.trace_configs, config]})
 
 
 class _Trace:

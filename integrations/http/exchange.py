@@ -187,11 +187,11 @@ class Exchange:
         self, error: BaseException | None, describe: Describe, request: Any, response: Any
     ) -> HTTPCall | None:
         call = HTTPCall(self.started, error)
+        call.retries, call.redirects = self.retries, self.redirects
         describe(call, request, response)
         if call.method not in METHODS:
             call.method = "_OTHER"
         call.name = f"{call.method} {call.host}"
-        call.retries, call.redirects = self.retries, self.redirects
         template = _template.get()
         if template:
             call.url_template = template

@@ -16,22 +16,22 @@ from urllib.parse import urlsplit
 
 from monitoring.calls import HTTPCall
 from monitoring.context import reset
-from monitoring.integrations.attachment import Detach, Link, replace_attributes
+from monitoring.integrations.attachment import Detach, Link
 
 from .bodies import watch_body
 from .exchange import PORTS, Exchange, begin, following_redirect, with_headers
 from .quotas import quotas_of
+from .weak import replace_weakly, weakly
 
 
 class _Sending:
     """One ``send`` of a session that goes on."""
 
-    __slots__ = ("has_adapter", "is_redirect", "link")
+    __slots__ = ("is_redirect", "link")
 
     def __init__(self, link: Link, is_redirect: bool) -> None:
         self.link = link
         self.is_redirect = is_redirect
-        self.has_adapter = False
 
 
 _sending: Final[ContextVar[_Sending | None]] = ContextVar("monitoring_requests_send", default=None)
@@ -44,11 +44,11 @@ def carrier(client: Any) -> Any:
 
 def attach(client: Any, link: Link) -> Detach:
     """Observe each request that the session sends."""
-    return replace_attributes(
+    return replace_weakly(
         client,
         {
-            "send": partial(_send, link, client.send),
-            "get_adapter": partial(_get_adapter, link, client.get_adapter),
+            "send": partial(_send, link, weakly(client.send)),
+            "get_adapter": partial(_get_adapter, link, weakly(client.get_adapter)),
         },
     )
 
@@ -65,9 +65,8 @@ def _send(link: Link, send: Callable[..., Any], *args: Any, **kwargs: Any) -> An
 
 def _get_adapter(link: Link, get_adapter: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     adapter, sending = get_adapter(*args, **kwargs), _sending.get()
-    if sending is None or sending.link is not link or sending.has_adapter:
+    if sending is None or sending.link is not link:
         return adapter
-    sending.has_adapter = True
     return _ObservedAdapter(adapter, link, sending.is_redirect)
 
 
@@ -78,6 +77,11 @@ class _ObservedAdapter:
         self._adapter = adapter
         self._link = link
         self._is_redirect = is_redirect
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> Any:
+        """Return what a subclass of the session may ask for, too: the adapter's class."""
+        return type(self._adapter)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._adapter, name)
@@ -121,4 +125,4 @@ def _describe(call: HTTPCall, request: Any, response: Any) -> None:
         call.status = response.status_code
         call.quotas = quotas_of(response.headers.items(), call.status)
         history = getattr(getattr(response.raw, "retries", None), "history", ())
-        call.retries = sum(not attempt.redirect_location for attempt in history)
+        call.retries += sum(not attempt.redirect_location for attempt in history)

@@ -14,12 +14,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from monitoring.calls import HTTPCall
-from monitoring.integrations.attachment import Detach, Link, attempt, replace_attributes
+from monitoring.integrations.attachment import Detach, Link, attempt
 from monitoring.integrations.marks import mark_of, set_mark, take_mark
 
 from .bodies import watch_body
 from .exchange import PORTS, Exchange, begin
 from .quotas import quotas_of
+from .weak import replace_weakly, weakly
 
 
 def carrier(client: Any) -> Any:
@@ -34,7 +35,7 @@ def attach(client: Any, link: Link) -> Detach:
 
 def _attach_to_manager(manager: Any, link: Link) -> Detach:
     pools: weakref.WeakSet[Any] = weakref.WeakSet()
-    restore = replace_attributes(
+    restore = replace_weakly(
         manager,
         {"connection_from_pool_key": partial(_connection, link, pools, weakly(manager.connection_from_pool_key))},
     )
@@ -63,24 +64,9 @@ def _add(pools: weakref.WeakSet[Any], pool: Any, link: Link) -> None:
 def _observe(pool: Any, link: Link) -> Detach:
     if "response_conn" not in inspect.signature(pool._make_request).parameters:
         raise AttributeError("its _make_request is that of urllib3 before 2.0")
-    return replace_attributes(
+    return replace_weakly(
         pool, {"_make_request": partial(_observed, link, weakref.ref(pool), weakly(pool._make_request))}
     )
-
-
-def weakly(method: Any) -> Callable[..., Any]:
-    """Return what calls a bound method without holding its object: pools close their connections when dropped."""
-    if not inspect.ismethod(method):
-        made: Callable[..., Any] = method
-        return made
-    find = weakref.WeakMethod(method)
-
-    def call(*args: Any, **kwargs: Any) -> Any:
-        found = find()
-        assert found is not None  # who calls has the object
-        return found(*args, **kwargs)
-
-    return call
 
 
 def _observed(
