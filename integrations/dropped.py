@@ -12,7 +12,8 @@ from monitoring.cells import CellRegistry
 from monitoring.cells.layout import CellFile
 from monitoring.recorder import Recorder
 
-_waiting: Final[deque[Callable[[], None]]] = deque(maxlen=1_000)
+waiting: Final[deque[Callable[[], None]]] = deque(maxlen=1_000)
+"""Reports that had to wait."""
 _NOT_TO_BE_ENTERED_TWICE: Final = frozenset(
     function.__code__ for function in (Recorder.record, Recorder.record_request, CellRegistry.series, CellFile.append)
 )
@@ -24,7 +25,7 @@ def report_dropped(report: Callable[[], None]) -> None:
     if sys.is_finalizing():
         return
     if _is_inside_a_fold():
-        _waiting.append(report)
+        waiting.append(report)
     else:
         report()
 
@@ -32,8 +33,8 @@ def report_dropped(report: Callable[[], None]) -> None:
 def report_waiting() -> None:
     """Report what had to wait."""
     with suppress(IndexError):
-        while _waiting:
-            _waiting.popleft()()
+        while waiting:
+            waiting.popleft()()
 
 
 def _is_inside_a_fold() -> bool:

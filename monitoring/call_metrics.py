@@ -56,13 +56,16 @@ class CallMetrics:
 
     def _fold_quotas(self, call: HTTPCall) -> None:
         """Set the gauges of an API's quotas. One that asks to wait no longer is back at 0."""
-        wait = 0.0
+        wait, limits = 0.0, {name: value for which, name, value in call.quotas if which == "limit"}
         for which, name, value in call.quotas:
             if which == "retry_after":
                 wait = value
+            elif which == "limit":
+                self._metrics.set(families.RATE_LIMIT_LIMIT, (call.host, name), value)
             else:
-                gauge = families.RATE_LIMIT_LIMIT if which == "limit" else families.RATE_LIMIT_REMAINING
-                self._metrics.set(gauge, (call.host, name), value)
+                self._metrics.set(families.RATE_LIMIT_REMAINING, (call.host, name), value)
+                if limits.get(name):
+                    self._metrics.set(families.RATE_LIMIT_USED, (call.host, name), 1.0 - value / limits[name])
         if wait or call.host in self._waited_for:
             self._metrics.set(families.RETRY_AFTER, (call.host,), wait)
             (self._waited_for.add if wait else self._waited_for.discard)(call.host)

@@ -100,6 +100,9 @@ RATE_LIMIT_REMAINING: Final = _quota(
     "min",
 )
 RATE_LIMIT_LIMIT: Final = _quota("http_client_rate_limit_limit", "Size of a quota at an API by its last answer.", "max")
+RATE_LIMIT_USED: Final = _quota(
+    "http_client_rate_limit_used_ratio", "Share of a quota at an API that is used up by its last answer.", "max"
+)
 RETRY_AFTER: Final = Declaration(
     name="http_client_retry_after_seconds",
     kind="gauge",

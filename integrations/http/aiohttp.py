@@ -105,7 +105,7 @@ class _Trace:
 
 
 def _carry_on(context: Any, exchange: Exchange, url: Any, headers: Any) -> None:
-    added = exchange.headers_to(url.host or "", headers.__contains__)
+    added = exchange.carries_on() and exchange.headers_to(url.host or "", headers.__contains__)
     if added:
         headers.update(added)
         context.added = tuple(added)

@@ -14,7 +14,7 @@ from typing import Any, Final
 from monitoring.calls import HTTPCall
 from monitoring.context import reset
 from monitoring.integrations.attachment import Link, inside_llm_call
-from monitoring.integrations.dropped import report_dropped, report_waiting
+from monitoring.integrations.dropped import report_dropped, report_waiting, waiting
 from monitoring.integrations.layers import Layer, claim, current_layer
 from monitoring.monitor import current
 from monitoring.observation import outcome_of_exception
@@ -84,8 +84,14 @@ class Exchange:
         """1 for a request that follows a redirect."""
         self.retries = 0
         """How often it was sent before, as far as that is known."""
-        report_waiting()
+        if waiting:
+            report_waiting()
         self.started = perf_counter()
+
+    @staticmethod
+    def carries_on() -> bool:
+        """Say whether there are hosts that the running request is carried on to."""
+        return current().propagation is not None
 
     def headers_to(self, host: str, has: Callable[[str], bool]) -> Mapping[str, str] | None:
         """Return the headers that carry the running request on to ``host``; None for none."""

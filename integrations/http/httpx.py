@@ -77,6 +77,8 @@ async def _observed_async(link: Link, send: Callable[[Any], Any], request: Any) 
 def _prepare(exchange: Exchange, request: Any) -> Any:
     if _REDIRECT in vars(request):
         exchange.redirects = 1
+    if not exchange.carries_on():
+        return request
     added = exchange.headers_to(request.url.host, request.headers.__contains__)
     return with_headers(request, added) if added else request
 

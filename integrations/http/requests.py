@@ -113,6 +113,8 @@ def _observed(exchange: Exchange, send: Callable[[Any], Any], request: Any) -> A
 
 
 def _prepare(exchange: Exchange, request: Any) -> Any:
+    if not exchange.carries_on():
+        return request
     added = exchange.headers_to(urlsplit(request.url).hostname or "", request.headers.__contains__)
     return with_headers(request, added) if added else request
 

@@ -96,6 +96,8 @@ def _prepare(exchange: Exchange, request: Request) -> Request:
     history = getattr(kwargs.get("retries"), "history", ())
     if history:
         exchange.redirects, exchange.retries = (1, 0) if history[-1].redirect_location else (0, 1)
+    if not exchange.carries_on():
+        return request
     headers = kwargs.get("headers")
     added = exchange.headers_to(_host(pool, url)[0], _has(headers or {}))
     if not added:
