@@ -155,6 +155,8 @@ def use_anthropic(client: Any) -> Call:
 
 
 LOOP = asyncio.new_event_loop()
+SESSIONS: list[aiohttp.ClientSession] = []
+"""To be closed at the end."""
 
 
 def use_async_redis(client: Any) -> Call:
@@ -271,6 +273,9 @@ class Answering(asyncio.Transport):
     def is_closing(self) -> bool:
         return False
 
+    def close(self) -> None:
+        pass
+
 
 class AnsweringConnector(aiohttp.BaseConnector):
     """Answers without a server."""
@@ -285,7 +290,8 @@ def aiohttp_session() -> aiohttp.ClientSession:
     async def made() -> aiohttp.ClientSession:
         return aiohttp.ClientSession(connector=AnsweringConnector())
 
-    return LOOP.run_until_complete(made())
+    SESSIONS.append(LOOP.run_until_complete(made()))
+    return SESSIONS[-1]
 
 
 def http_client() -> httpx2.Client:
@@ -340,6 +346,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--quick", action="store_true", help="a third of the rounds: a first idea")
     rounds = ROUNDS // 3 if parser.parse_args(arguments).quick else ROUNDS
     measured = [measure(case, rounds) for case in CASES]
+    for session in SESSIONS:
+        LOOP.run_until_complete(session.close())
     LOOP.run_until_complete(LOOP.shutdown_asyncgens())
     LOOP.close()
     publish(

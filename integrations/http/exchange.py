@@ -57,6 +57,11 @@ class url_template:  # noqa: N801  (reads as a clause: ``with url_template("/use
             self._token = None
 
 
+def listens(link: Link) -> bool:
+    """Say whether what is sent now is of interest to anybody."""
+    return not inside_llm_call.get() and link.recorder() is not None
+
+
 def begin(link: Link) -> Exchange | None:
     """Return the exchange that a request begins; None when nobody listens, or when an LLM adapter reports it."""
     if inside_llm_call.get():

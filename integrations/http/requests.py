@@ -19,7 +19,7 @@ from monitoring.context import reset
 from monitoring.integrations.attachment import Detach, Link
 
 from .bodies import watch_body
-from .exchange import PORTS, Exchange, begin, following_redirect, with_headers
+from .exchange import PORTS, Exchange, begin, following_redirect, listens, with_headers
 from .quotas import quotas_of
 from .weak import replace_weakly, weakly
 
@@ -54,6 +54,8 @@ def attach(client: Any, link: Link) -> Detach:
 
 
 def _send(link: Link, send: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    if not listens(link):
+        return send(*args, **kwargs)
     around = _sending.get()
     follows = around is not None and around.link is link and kwargs.get("allow_redirects") is False
     token = _sending.set(_Sending(link, follows))

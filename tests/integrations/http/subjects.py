@@ -32,7 +32,7 @@ class SessionSubject(HTTPSubject):
 
     client = "requests `Session`"
     library = "requests"
-    error = requests.ConnectionError
+    error = requests.ReadTimeout
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[Any]:
@@ -49,7 +49,7 @@ class SessionSubject(HTTPSubject):
 
     async def fail(self, client: Any) -> object:
         client.headers.update(HEADERS)
-        return client.get(f"{self.refused}/{SECRET}")
+        return client.get(f"{self.url}/hang/{SECRET}", timeout=0.02)  # a refusal tells an address in memory
 
 
 class PoolManagerSubject(HTTPSubject):
@@ -57,7 +57,7 @@ class PoolManagerSubject(HTTPSubject):
 
     client = "urllib3 `PoolManager`"
     library = "urllib3"
-    error = urllib3.exceptions.MaxRetryError
+    error = urllib3.exceptions.ReadTimeoutError
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[Any]:
@@ -72,11 +72,11 @@ class PoolManagerSubject(HTTPSubject):
         return response.status, response.data
 
     async def fail(self, client: Any) -> object:
-        return client.request("GET", f"{self.refused}/{SECRET}", retries=0)
+        return client.request("GET", f"{self.url}/hang/{SECRET}", retries=False, timeout=0.02)
 
 
 class PoolSubject(HTTPSubject):
-    """urllib3, by a pool: it fails by a time-out, for it has one host."""
+    """urllib3, by a pool."""
 
     client = "urllib3 `HTTPConnectionPool`"
     library = "urllib3"
