@@ -81,7 +81,7 @@ def test_a_body_is_reported_when_it_was_read(driver: Driver, sink: MemorySink, u
     """A stream lasts as long as its reader reads."""
 
     async def scenario(client: Any) -> None:
-        response = await driver.open(client, f"{url}/stuck", timeout=0.2)
+        response = await driver.open(client, f"{url}/stuck", timeout=0.5)
         assert calls(sink) == []
         with pytest.raises(driver.failures):
             await driver.read(response)
