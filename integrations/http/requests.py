@@ -2,7 +2,8 @@
 
 The seam is what ``send`` of a session sends by: the transport adapter that ``get_adapter`` finds. While ``send`` asks
 for it, it gets a stand-in that observes; everybody else gets the adapter. So each redirect is a request of its own,
-whatever adapter is mounted, and adapters, which may be shared, stay as they are.
+whatever adapter is mounted, and adapters, which may be shared, stay as they are. What answers a challenge
+(``HTTPDigestAuth``) sends by the response's ``connection``, which is the stand-in, too.
 """
 
 from __future__ import annotations
@@ -94,7 +95,10 @@ class _ObservedAdapter:
             exchange = begin(self._link)
             if exchange is None:
                 return self._adapter.send(request, *args, **kwargs)
-            return _observed(exchange, partial(self._adapter.send, *args, **kwargs), request)
+            response = _observed(exchange, partial(self._adapter.send, *args, **kwargs), request)
+        if getattr(response, "connection", None) is self._adapter:  # what answers a challenge sends by that
+            response.connection = _ObservedAdapter(self._adapter, self._link, False)
+        return response
 
 
 def _observed(exchange: Exchange, send: Callable[[Any], Any], request: Any) -> Any:

@@ -130,7 +130,7 @@ LIMITS = {"x-ratelimit-limit": "100", "x-ratelimit-remaining": "42", "ratelimit-
 def http_port() -> Iterator[int]:
     """The port of a server. ``/NNN`` has that status, ``/moved`` leads to ``/headers``, ``/elsewhere`` to the same by
     another name of the host; ``/headers`` tells those of the request, ``/chunks`` is in pieces, ``/limited`` has a
-    quota; ``/hang`` does not answer, ``/stuck`` not to its end, and ``/cut`` ends too early.
+    quota, ``/secret`` asks for a digest; ``/hang`` does not answer, ``/stuck`` not to its end, and ``/cut`` ends too early.
     """
     released = threading.Event()
 
@@ -152,11 +152,15 @@ def http_port() -> Iterator[int]:
             elif page in ("moved", "elsewhere"):
                 host = "" if page == "moved" else f"http://localhost:{self.server.server_address[1]}"
                 self._answer(302, b"", {"location": f"{host}/headers", "content-length": "0"})
+            elif page == "secret" and "authorization" not in self.headers:
+                self._answer(
+                    401, b"", {"www-authenticate": 'Digest realm="r", nonce="n", qop="auth"', "content-length": "0"}
+                )
             elif page == "headers":
                 told = [*self.headers.items(), ("peer", str(self.client_address[1]))]
                 self._answer(200, json.dumps({name.lower(): value for name, value in told}).encode())
             else:
-                self._answer(200 if page == "limited" else int(page), b"ok", LIMITS if page == "limited" else {})
+                self._answer(int(page) if page.isdigit() else 200, b"ok", LIMITS if page == "limited" else {})
 
         def do_POST(self) -> None:
             if self.headers.get("transfer-encoding") == "chunked":

@@ -9,6 +9,7 @@ import pytest
 import requests
 import urllib3
 from requests.adapters import BaseAdapter, HTTPAdapter
+from requests.auth import HTTPDigestAuth
 
 import monitoring
 from monitoring.calls import HTTPCall
@@ -138,6 +139,13 @@ def test_hooks_are_called_once(session: requests.Session, sink: MemorySink, url:
     session.get(f"{url}/200")
     assert seen == [f"{url}/200", f"{url}/201"]
     assert [(call.status, call.redirects) for call in calls(sink)] == [(201, 0), (200, 0)]
+
+
+def test_the_answer_to_a_challenge_is_a_request(session: requests.Session, sink: MemorySink, url: str) -> None:
+    """It is sent past the session, and no redirect."""
+    response = session.get(f"{url}/secret", auth=HTTPDigestAuth("u", "p"))
+    assert [(call.status, call.redirects) for call in calls(sink)] == [(401, 0), (200, 0)]
+    assert isinstance(response.connection, HTTPAdapter)  # type: ignore[attr-defined]
 
 
 def test_retries_below_are_told(session: requests.Session, sink: MemorySink, url: str) -> None:
