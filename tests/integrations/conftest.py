@@ -130,7 +130,7 @@ LIMITS = {"x-ratelimit-limit": "100", "x-ratelimit-remaining": "42", "ratelimit-
 def http_port() -> Iterator[int]:
     """The port of a server. ``/NNN`` has that status, ``/moved`` leads to ``/headers``, ``/elsewhere`` to the same by
     another name of the host; ``/headers`` tells those of the request, ``/chunks`` is in pieces, ``/limited`` has a
-    quota, ``/secret`` asks for a digest; ``/hang`` does not answer, ``/stuck`` not to its end, and ``/cut`` ends too early.
+    quota, ``/secret`` asks for a digest; ``/hang`` does not answer, ``/stuck`` not to its end, ``/cut`` ends too early.
     """
     released = threading.Event()
 
