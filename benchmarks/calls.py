@@ -9,14 +9,16 @@ from __future__ import annotations
 import argparse
 import asyncio
 import gc
+import io
 import json
 import random
 import sqlite3
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import aiohttp
 import anthropic
 import cachetools
 import django
@@ -25,6 +27,8 @@ import openai
 import psycopg
 import pymemcache
 import redis
+import requests
+import urllib3
 from django.conf import settings
 from django.core.cache.backends.base import BaseCache
 from django.db.utils import ConnectionHandler
@@ -214,6 +218,33 @@ def use_http(client: Any) -> Call:
     return call
 
 
+def use_streamed_http(client: Any) -> Call:
+    def call(times: int) -> None:
+        for _ in range(times):
+            with client.stream("GET", "http://server.test/pieces") as response:
+                for _piece in response.iter_raw():
+                    pass
+
+    return call
+
+
+def use_http_pool(pool: Any) -> Call:
+    def call(times: int) -> None:
+        for _ in range(times):
+            pool.urlopen("GET", "/", preload_content=False).close()
+
+    return call
+
+
+def use_aiohttp(session: Any) -> Call:
+    async def calls(times: int) -> None:
+        for _ in range(times):
+            async with session.get("http://server.test/") as response:
+                await response.read()
+
+    return lambda times: LOOP.run_until_complete(calls(times))
+
+
 def use_openai(client: Any) -> Call:
     def call(times: int) -> None:
         for _ in range(times):
@@ -240,6 +271,8 @@ def use_anthropic(client: Any) -> Call:
 
 
 LOOP = asyncio.new_event_loop()
+SESSIONS: list[aiohttp.ClientSession] = []
+"""To be closed at the end."""
 
 
 def use_async_redis(client: Any) -> Call:
@@ -298,11 +331,83 @@ def answer(request: httpx2.Request) -> httpx2.Response:
     """Answer as both providers, as a stream where one is asked for."""
     if request.url.path == "/":
         return httpx2.Response(200)
+    if request.url.path == "/pieces":
+        return httpx2.Response(200, stream=Pieces())
     if request.url.path == "/v1/messages":
         return httpx2.Response(200, json=MESSAGE)
     if b'"stream":true' in request.content:
         return httpx2.Response(200, text=STREAM, headers={"content-type": "text/event-stream"})
     return httpx2.Response(200, json={**COMPLETION, "choices": [CHOICE], "usage": USAGE})
+
+
+class Pieces(httpx2.SyncByteStream):
+    """A body in many pieces."""
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter([b"piece"] * CHUNKS)
+
+
+class AnsweringAdapter(requests.adapters.BaseAdapter):
+    """Answers a session's requests without a server."""
+
+    def send(self, request: Any, *args: Any, **kwargs: Any) -> requests.Response:
+        response = requests.Response()
+        response.status_code, response.request, response.url = 200, request, request.url
+        response.raw = urllib3.HTTPResponse(io.BytesIO(b"ok"), status=200, preload_content=False)
+        return response
+
+    def close(self) -> None:
+        pass
+
+
+class AnsweringPool(urllib3.HTTPConnectionPool):
+    """Answers without a server."""
+
+    def _make_request(self, conn: Any, method: str, url: str, *, response_conn: Any = None, **_: Any) -> Any:
+        return urllib3.HTTPResponse(io.BytesIO(b"ok"), status=200, preload_content=False)
+
+
+def answering_session() -> requests.Session:
+    session = requests.Session()
+    session.mount("http://", AnsweringAdapter())
+    return session
+
+
+class Answering(asyncio.Transport):
+    """The server's end of aiohttp's connections."""
+
+    def __init__(self, protocol: Any) -> None:
+        super().__init__()
+        self._protocol = protocol
+
+    def write(self, data: bytes) -> None:
+        LOOP.call_soon(self._protocol.data_received, b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
+
+    def writelines(self, data: Any) -> None:
+        self.write(b"")
+
+    def is_closing(self) -> bool:
+        return False
+
+    def close(self) -> None:
+        pass
+
+
+class AnsweringConnector(aiohttp.BaseConnector):
+    """Answers without a server."""
+
+    async def _create_connection(self, *_: Any, **__: Any) -> Any:
+        protocol = self._factory()
+        protocol.connection_made(Answering(protocol))
+        return protocol
+
+
+def aiohttp_session() -> aiohttp.ClientSession:
+    async def made() -> aiohttp.ClientSession:
+        return aiohttp.ClientSession(connector=AnsweringConnector())
+
+    SESSIONS.append(LOOP.run_until_complete(made()))
+    return SESSIONS[-1]
 
 
 def http_client() -> httpx2.Client:
@@ -352,6 +457,10 @@ CASES = (
     Case("memcached, get", lambda: AnsweringMemcached(("127.0.0.1", 1)), use_cache),
     Case("Django cache, get", lambda: AnsweringCache({}), use_cache),
     Case("cachetools, get", filled_mapping, use_cache),
+    Case(f"httpx, body of {CHUNKS}", http_client, use_streamed_http, CHUNKS),
+    Case("requests, get", answering_session, use_http),
+    Case("urllib3, get", lambda: AnsweringPool("server.test"), use_http_pool),
+    Case("aiohttp, get", aiohttp_session, use_aiohttp),
     Case("OpenAI, chat", openai_client, use_openai),
     Case("OpenAI, chat, async", async_openai_client, use_async_openai),
     Case(f"OpenAI, stream of {CHUNKS}", openai_client, use_openai_stream, CHUNKS),
@@ -383,6 +492,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--quick", action="store_true", help="a third of the rounds: a first idea")
     rounds = ROUNDS // 3 if parser.parse_args(arguments).quick else ROUNDS
     measured = [measure(case, rounds) for case in CASES]
+    for session in SESSIONS:
+        LOOP.run_until_complete(session.close())
     LOOP.run_until_complete(LOOP.shutdown_asyncgens())
     LOOP.close()
     publish(

@@ -22,6 +22,8 @@ class CallMetrics:
     def __init__(self, metrics: CountsMetrics) -> None:
         self._metrics = metrics
         self._prefixes: dict[str, set[str]] = {}
+        self._waited_for: set[str] = set()
+        """Servers that have asked to wait by their last answer."""
 
     def folds(self) -> Mapping[Kind, Fold]:
         """Return how each kind of call is counted."""
@@ -69,8 +71,33 @@ class CallMetrics:
                     self._metrics.add(families.CACHE_PREFIX_GETS, (call.cache, prefix, result), float(times))
 
     def _fold_http(self, call: HTTPCall) -> None:
-        values = (call.method, call.host, str(call.status or ""), call.error_type)
-        self._metrics.observe(families.HTTP_CLIENT_DURATION, values, call.duration_seconds)
+        values = (call.method, call.host, str(call.port or ""), str(call.status or ""), call.url_template)
+        self._metrics.observe(families.HTTP_CLIENT_DURATION, (*values, call.error_type), call.duration_seconds)
+        if call.response_seconds:
+            outcome = (*values, call.outcome)
+            self._metrics.observe(families.HTTP_CLIENT_RESPONSE_DURATION, outcome, call.response_seconds)
+        if call.redirects:
+            self._metrics.add(families.HTTP_CLIENT_RESENDS, (call.host, "redirect"), float(call.redirects))
+        if call.retries:
+            self._metrics.add(families.HTTP_CLIENT_RESENDS, (call.host, "retry"), float(call.retries))
+        if call.quotas or call.host in self._waited_for:
+            self._fold_quotas(call)
+
+    def _fold_quotas(self, call: HTTPCall) -> None:
+        """Set the gauges of an API's quotas. One that asks to wait no longer is back at 0."""
+        wait, limits = 0.0, {name: value for which, name, value in call.quotas if which == "limit"}
+        for which, name, value in call.quotas:
+            if which == "retry_after":
+                wait = value
+            elif which == "limit":
+                self._metrics.set(families.RATE_LIMIT_LIMIT, (call.host, name), value)
+            else:
+                self._metrics.set(families.RATE_LIMIT_REMAINING, (call.host, name), value)
+                if limits.get(name):
+                    self._metrics.set(families.RATE_LIMIT_USED, (call.host, name), 1.0 - value / limits[name])
+        if wait or call.host in self._waited_for:
+            self._metrics.set(families.RETRY_AFTER, (call.host,), wait)
+            (self._waited_for.add if wait else self._waited_for.discard)(call.host)
 
     def _fold_llm(self, call: LLMCall) -> None:
         values = (call.provider, call.model, call.operation)

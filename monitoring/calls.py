@@ -80,8 +80,12 @@ class CacheCall(Call):
         return sum(self.inner.values())
 
 
+Quota = tuple[str, str, float]
+"""What an API said of a quota: ``remaining``, ``limit`` or ``retry_after``, the quota's name, and the number."""
+
+
 class HTTPCall(Call):
-    """One outgoing HTTP request."""
+    """One outgoing HTTP request. Its duration is that until the response began."""
 
     kind = "http"
     name: str = ""
@@ -91,6 +95,17 @@ class HTTPCall(Call):
     port: int = 0
     status: int = 0
     """0 where no response came."""
+    response_seconds: float = 0.0
+    """From the start to the end of the response's body; 0 where no response came."""
+    url_template: str = ""
+    """What the URL was made from, where the app tells it: ``/users/{id}``."""
+    span_id: str = ""
+    """What the callee was told as its parent; "" where nothing was sent along."""
+    retries: int = 0
+    """How often the request was sent before this and failed, as far as the client tells."""
+    redirects: int = 0
+    """How many redirects led to it: 1 for each request that follows one."""
+    quotas: tuple[Quota, ...] = ()
 
 
 class LLMCall(Call):

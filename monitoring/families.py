@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final, Protocol
 
-from .cells import Declaration, scale
+from .cells import Declaration, Merge, scale
 
 _DB_LABELS: Final = ("db_system_name", "db_operation_name", "db_query_summary", "error_type")
 _CACHE_LABELS: Final = ("cache", "cache_system")
@@ -17,6 +17,14 @@ _LLM_LIMITS: Final = {"gen_ai_request_model": 100}
 _AGENT: Final = ("gen_ai_agent_name",)
 _POOL: Final = "db_client_connection_pool_name"
 _POOL_LIMITS: Final = {_POOL: 50}
+_HTTP_CLIENT: Final = (
+    "http_request_method",
+    "server_address",
+    "server_port",
+    "http_response_status_code",
+    "url_template",
+)
+_HTTP_CLIENT_LIMITS: Final = {"server_address": 200, "url_template": 200}
 
 
 class CountsMetrics(Protocol):
@@ -24,6 +32,10 @@ class CountsMetrics(Protocol):
 
     def add(self, declaration: Declaration, values: tuple[str, ...], amount: float) -> None:
         """Add to a counter."""
+        ...
+
+    def set(self, declaration: Declaration, values: tuple[str, ...], value: float) -> None:
+        """Set a gauge of this process."""
         ...
 
     def observe(self, declaration: Declaration, values: tuple[str, ...], value: float) -> None:
@@ -39,6 +51,17 @@ def _histogram(
 
 def _counter(name: str, help: str, labels: tuple[str, ...], **more: dict[str, int]) -> Declaration:
     return Declaration(name=name, kind="counter", help=help, labels=labels, limits=more.get("limits", {}))
+
+
+def _quota(name: str, help: str, merge: Merge) -> Declaration:
+    return Declaration(
+        name=name,
+        kind="gauge",
+        help=help,
+        labels=("server_address", "limit"),
+        merge=merge,
+        limits={"server_address": 200, "limit": 50},
+    )
 
 
 DB_DURATION: Final = _histogram(
@@ -134,8 +157,38 @@ CACHE_PIPELINE_COMMANDS: Final = _counter(
 HTTP_CLIENT_DURATION: Final = _histogram(
     "http_client_request_duration_seconds",
     "Time of outgoing HTTP requests until the response began.",
-    ("http_request_method", "server_address", "http_response_status_code", "error_type"),
+    (*_HTTP_CLIENT, "error_type"),
     scale.HTTP_SECONDS,
+    limits=_HTTP_CLIENT_LIMITS,
+)
+HTTP_CLIENT_RESPONSE_DURATION: Final = _histogram(
+    "http_client_response_duration_seconds",
+    "Time of outgoing HTTP requests until the response's body was read, closed or dropped.",
+    (*_HTTP_CLIENT, "outcome"),
+    scale.HTTP_SECONDS,
+    limits=_HTTP_CLIENT_LIMITS,
+)
+HTTP_CLIENT_RESENDS: Final = _counter(
+    "http_client_resends_total",
+    "Outgoing HTTP requests that were sent again, by reason: retry or redirect.",
+    ("server_address", "reason"),
+    limits={"server_address": 200},
+)
+RATE_LIMIT_REMAINING: Final = _quota(
+    "http_client_rate_limit_remaining",
+    "What is left of a quota at an API by its last answer, the least of what the workers were told.",
+    "min",
+)
+RATE_LIMIT_LIMIT: Final = _quota("http_client_rate_limit_limit", "Size of a quota at an API by its last answer.", "max")
+RATE_LIMIT_USED: Final = _quota(
+    "http_client_rate_limit_used_ratio", "Share of a quota at an API that is used up by its last answer.", "max"
+)
+RETRY_AFTER: Final = Declaration(
+    name="http_client_retry_after_seconds",
+    kind="gauge",
+    help="Seconds that an API's last answer asked to wait; 0 once it answers without that.",
+    labels=("server_address",),
+    merge="max",
     limits={"server_address": 200},
 )
 
@@ -206,6 +259,13 @@ OPERATION_VALUE_DURATION: Final = _histogram(
 )
 EVENTS: Final = _counter("monitoring_events_total", "Usage events.", ("event",))
 FEATURES: Final = _counter("monitoring_feature_uses_total", "Uses of features.", ("feature",))
+
+CONSUMER_REQUESTS: Final = _counter(
+    "http_server_consumer_requests_total",
+    "Requests by who called, of callers that are named.",
+    ("consumer", "http_route", "http_response_status_code"),
+    limits={"consumer": 200},
+)
 
 STORE_FAILURES: Final = _counter("monitoring_store_failures_total", "Rounds in which the store could not be used.", ())
 FACTS_DROPPED: Final = _counter(

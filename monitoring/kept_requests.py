@@ -248,6 +248,9 @@ _DETAILS: Final[Mapping[type[Call], tuple[str, ...]]] = {
     ),
 }
 
+_WHERE_KNOWN: Final = ("response_seconds", "url_template", "span_id", "retries", "redirects")
+"""What is told of outgoing requests that have it."""
+
 
 def _detail(call: Observation) -> Mapping[str, Any]:
     if not isinstance(call, Call):
@@ -258,6 +261,8 @@ def _detail(call: Observation) -> Mapping[str, Any]:
         detail["error_type"] = call.error_type
     if isinstance(call, CacheCall) and call.inner:
         detail["commands"] = call.commands
+    if isinstance(call, HTTPCall):
+        detail.update({name: getattr(call, name) for name in _WHERE_KNOWN if getattr(call, name)})
     if isinstance(call, LLMCall):
         detail["cost_usd"] = None if call.cost_usd is None else float(call.cost_usd)
     return detail

@@ -17,7 +17,8 @@ from .background import Background
 from .call_metrics import CallMetrics
 from .cells import CellFolder, CellRegistry, Merge, NullRegistry, default_folder
 from .config import Config, ConfigError, with_settings
-from .context import bind, outbound_headers, request_id, set_user
+from .consumers import ConsumerRequests
+from .context import bind, outbound_headers, request_id, set_consumer, set_user
 from .error_tracker import Errors, ErrorSettings, ErrorTracker, Level, capture_exception, capture_message
 from .families import STORE_FAILURES
 from .health.lifecycle import Lifecycle
@@ -34,11 +35,13 @@ from .metrics import (
     gauge_declaration,
     histogram_declaration,
 )
+from .middleware.consumers import Consumers, hashing_key
 from .middleware.edge import ASGIApp, Edge, OwnApp, WSGIApp, set_current_edge
 from .middleware.inbound import InboundPolicy
 from .operations import Operation, feature_decorator, report_event
 from .outbox import Outbox
 from .polled import Polled
+from .propagation import Propagation
 from .query_patterns import QueryPatterns
 from .recorder import NullRecorder, OnFailure, Recorder, Sink
 from .request_log import RequestLog
@@ -68,6 +71,7 @@ class Monitoring:
     bind = bind
     request_id = staticmethod(request_id)
     set_user = staticmethod(set_user)
+    set_consumer = staticmethod(set_consumer)
 
     def __init__(self, config: Config, *, sinks: Sequence[Sink] = (), on_failure: OnFailure | None = None) -> None:
         self.config = config
@@ -98,6 +102,8 @@ class Monitoring:
         self.polled = Polled(self.metrics, self.recorder, self.background_failed)
         self.background = Background(self._make_flusher, on_failure=self.background_failed, on_fork=self._after_fork)
         self._read_side = _ReadSide()
+        self.propagation = Propagation(config.propagate_to, config.request_id_header) if config.propagate_to else None
+        """What outgoing requests carry on; None where nothing."""
         self.edge: Edge | None = Edge(
             InboundPolicy(config),
             self.recorder,
@@ -106,6 +112,7 @@ class Monitoring:
             self._own_apps(),
             self.lifecycle,
             self._before_end,
+            self._make_consumers(),
         )
         self._check_alerts_and_store()
         _made.add(self)
@@ -411,6 +418,7 @@ class Monitoring:
                 repeated=self.config.repeated_queries,
                 slow_seconds=self.config.slow_query_seconds,
             ),
+            ConsumerRequests(self.metrics),
             RECENT,
             self.analytics,
             RequestLog(self.log_lines),
@@ -459,6 +467,15 @@ class Monitoring:
             if prefix is not None:
                 apps[prefix] = OwnApp(_made_at_first_use(make), _made_at_first_use(make_wsgi))
         return apps
+
+    def _make_consumers(self) -> Consumers | None:
+        consumer, token = self.config.consumer, self.config.token
+        return None if consumer is None else Consumers(consumer, lambda: hashing_key(token, self._folders))
+
+    def _folders(self) -> tuple[Path | None, ...]:
+        """Return where what lasts is kept: in the store's folder, or in that of the cells, for as long as they do."""
+        store = self.config.store
+        return Path(store) if store is not None and "://" not in store else None, self._shared_folder()
 
     def _count_dropped_lines(self, reason: str, lines: int) -> None:
         self.metrics.count_dropped_lines(reason, lines)
@@ -544,6 +561,7 @@ class _Inactive(Monitoring):
         self.analytics = Analytics(self.outbox, self.metrics, self.open_database)
         self.background = Background(self._make_flusher, on_failure=self.background_failed)
         self._read_side = _ReadSide()
+        self.propagation = None
         self.edge = None
 
     def open_database(self) -> Database:

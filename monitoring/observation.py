@@ -133,6 +133,8 @@ class RequestRecord(Observation):
     client_request_id: str = ""
     """The caller's own ID, clipped, where it was not taken over."""
     user_id: str = ""
+    consumer: str = ""
+    """Who calls the app's API, where it asks for that."""
 
     method: str
     path: str

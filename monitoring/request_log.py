@@ -187,6 +187,8 @@ def _rest(record: RequestRecord, clean: Callable[[str], str]) -> str:
         rest += f',"first_byte_ms":{record.first_byte_seconds * 1000:.3f}'
     if record.user_id:
         rest += f',"user_id":{_quoted(record.user_id)}'
+    if record.consumer:
+        rest += f',"consumer":{_quoted(record.consumer)}'
     if record.client_request_id:
         rest += f',"client_request_id":"{record.client_request_id}"'
     if record.parent_span_id:

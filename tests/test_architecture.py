@@ -19,7 +19,7 @@ LAYERS = [
     {"utils", "config"},
     {"observation"},
     {"context"},
-    {"calls"},
+    {"calls", "propagation"},
     {"recorder", "cells", "daemon_pool", "termination"},
     {"families", "health"},
     {"store"},
@@ -30,6 +30,7 @@ LAYERS = [
     {
         "metrics",
         "call_metrics",
+        "consumers",
         "error_tracker",
         "analytics",
         "kept_requests",

@@ -279,6 +279,7 @@ def outgoing() -> HTTPCall:
     """Return a request that has just been answered."""
     call = HTTPCall(perf_counter())
     call.name, call.host, call.status = "GET api.example.org", "api.example.org", 204
+    call.span_id = "00f067aa0ba902b7"
     return call
 
 
@@ -329,7 +330,12 @@ def test_a_span_tells_what_its_kind_has(app: App) -> None:
     assert details["generate"] == {"id": "op-1", "funder": "NSF"}
     assert details["writer"] == {"step": 2}
     assert details["mget"] == {"cache": "profiles", "system": "redis", "hits": 2, "misses": 1, "error_type": "KeyError"}
-    assert details["GET api.example.org"] == {"method": "GET", "host": "api.example.org", "status": 204}
+    assert details["GET api.example.org"] == {
+        "method": "GET",
+        "host": "api.example.org",
+        "status": 204,
+        "span_id": "00f067aa0ba902b7",
+    }
     assert details["chat m"] == {
         "provider": "openai",
         "model": "m",
