@@ -41,6 +41,7 @@ from .outbox import Outbox
 from .recorder import NullRecorder, OnFailure, Recorder, Sink
 from .request_log import RequestLog
 from .spans import Span
+from .task_metrics import TaskMetrics
 from .termination import AtSigterm
 
 if TYPE_CHECKING:
@@ -367,6 +368,7 @@ class Monitoring:
             self.error_tracker,  # first: it names the group that the line of a request shows
             self.metrics,
             CallMetrics(self.metrics),
+            TaskMetrics(self.metrics),
             RECENT,
             self.analytics,
             RequestLog(self.log_lines),
@@ -583,6 +585,12 @@ def _close_at_exit() -> None:
 
 
 atexit.register(_close_at_exit)
+
+
+def write_what_waits() -> None:
+    """Write what waits in this process, which is about to end by ``os._exit``, past ``atexit``."""
+    for monitoring in list(_made):
+        monitoring._before_end()
 
 
 def folder_of(config: Config) -> CellFolder:

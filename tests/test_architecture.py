@@ -19,7 +19,7 @@ LAYERS = [
     {"utils", "config"},
     {"observation"},
     {"context"},
-    {"calls"},
+    {"calls", "tasks"},
     {"recorder", "cells", "daemon_pool", "termination"},
     {"families", "health"},
     {"store"},
@@ -30,6 +30,7 @@ LAYERS = [
     {
         "metrics",
         "call_metrics",
+        "task_metrics",
         "error_tracker",
         "analytics",
         "kept_requests",
