@@ -587,6 +587,15 @@ def _close_at_exit() -> None:
 atexit.register(_close_at_exit)
 
 
+def import_for_children() -> None:
+    """Import what the background work needs, so that children that are forked from now on have it already.
+
+    For parents of many short-lived processes: each of them would take up to a second for it.
+    """
+    if any(monitoring.config.store is not None for monitoring in list(_made)):
+        from . import jobs  # noqa: F401
+
+
 def write_what_waits() -> None:
     """Write what waits in this process, which is about to end by ``os._exit``, past ``atexit``."""
     for monitoring in list(_made):

@@ -15,7 +15,7 @@ from importlib import import_module
 from typing import Any, Final
 
 from monitoring.integrations.attachment import Detach, Link, attempt, replace_attribute
-from monitoring.monitor import write_what_waits
+from monitoring.monitor import import_for_children, write_what_waits
 from monitoring.tasks import TaskOutcome
 
 from .runs import Run, Work, begin, end, held_run, leave, put_run, report_sent, report_unrun, take_run
@@ -133,19 +133,21 @@ class _Worker:
     def task_failure(self, sender: Any, task_id: str = "", exception: Any = None, **_: Any) -> None:
         """Hear of a task that failed without running to its end here: its child was lost, or too slow."""
         if sender.app is self._app and held_run(sender.request) is None and type(exception).__name__ != "Reject":
-            request = self._received.get(task_id)
+            request = self._received.pop(task_id, None)  # a task that is out of time is told of twice
             if request is not None:
                 self._report_lost(sender, request, _outcome_of(exception), exception)
 
     def task_revoked(self, sender: Any, request: Any = None, **_: Any) -> None:
         if getattr(sender, "app", None) is self._app:
-            received = self._received.get(request.id)
-            self._report_lost(sender, request if received is None else received, "revoked", None)
+            self._report_lost(sender, self._received.pop(request.id, request), "revoked", None)
 
     def _report_lost(self, task: Any, request: Any, outcome: TaskOutcome, error: BaseException | None) -> None:
         context = getattr(request, "_context", request)
         began = getattr(request, "time_start", None)
         report_unrun(self._link, outcome, _work, task, context, error=error, ran_since=began)
+
+    def worker_init(self, **_: Any) -> None:
+        attempt(self._link, import_for_children)
 
     def worker_process_init(self, **_: Any) -> None:
         self._is_child = True

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any, Final
 
 from monitoring.integrations.attachment import Detach, Link, attempt, replace_attributes
-from monitoring.monitor import current, write_what_waits
+from monitoring.monitor import import_for_children, write_what_waits
 from monitoring.tasks import TaskOutcome
 
 from .runs import Run, Work, begin, end, held_run, put_run, report_sent, report_unrun, take_run
@@ -119,14 +119,8 @@ def _attach_worker(worker: Any, link: Link) -> Detach:
 
 
 def _fork_work_horse(link: Link, fork: Callable[..., Any], *args: Any) -> Any:
-    attempt(link, _import_what_work_horses_need)
+    attempt(link, import_for_children)
     return fork(*args)
-
-
-def _import_what_work_horses_need() -> None:
-    """Import here, once, what would take each of them half a second."""
-    if current().config.store is not None:
-        import monitoring.jobs  # noqa: F401
 
 
 def _perform_job(worker: Any, link: Link, perform: Callable[..., Any], job: Any, *args: Any, **kwargs: Any) -> Any:
