@@ -592,8 +592,11 @@ def import_for_children() -> None:
 
     For parents of many short-lived processes: each of them would take up to a second for it.
     """
-    if any(monitoring.config.store is not None for monitoring in list(_made)):
-        from . import jobs  # noqa: F401
+    for monitoring in list(_made):
+        if monitoring.config.store is not None:
+            from . import jobs  # noqa: F401
+
+            monitoring.open_database().url.get_dialect()
 
 
 def write_what_waits() -> None:

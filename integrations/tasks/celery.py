@@ -97,9 +97,11 @@ class _Worker:
         self._received: weakref.WeakValueDictionary[str, Any] = weakref.WeakValueDictionary()
         """The requests of a worker's main process, for as long as it has them."""
         self._is_child = False
+        self._runs_tasks = False
 
     def task_prerun(self, sender: Any, **_: Any) -> None:
         if sender.app is self._app:
+            self._runs_tasks = True
             attempt(self._link, lambda: put_run(sender.request, begin(self._link, _work, sender, sender.request)))
 
     def task_postrun(self, sender: Any, state: str | None = None, retval: Any = None, **_: Any) -> None:
@@ -145,6 +147,8 @@ class _Worker:
         context = getattr(request, "_context", request)
         began = getattr(request, "time_start", None)
         report_unrun(self._link, outcome, _work, task, context, error=error, ran_since=began)
+        if not self._runs_tasks:
+            attempt(self._link, write_what_waits)  # now: no thread of ours is to hold a lock when a child is forked
 
     def worker_init(self, **_: Any) -> None:
         attempt(self._link, import_for_children)

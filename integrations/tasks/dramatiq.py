@@ -67,6 +67,7 @@ class _Hooks:
         attempt(self._link, _note_move, message)
 
     def before_process_message(self, broker: Any, message: Any) -> None:
+        attempt(self._link, _note_arrival, message)
         attempt(self._link, lambda: put_run(message, begin(self._link, _work, message)))
 
     def after_process_message(
@@ -93,6 +94,11 @@ def _stamp(message: Any, delay: int | None) -> None:
 def _note_move(message: Any) -> None:
     stamp = message.options.get(KEY)
     message.options[KEY] = {**(stamp if isinstance(stamp, dict) else {}), _MOVES: True}
+
+
+def _note_arrival(message: Any) -> None:
+    if _moves(message):
+        message.options[KEY] = {name: value for name, value in message.options[KEY].items() if name != _MOVES}
 
 
 def _moves(message: Any) -> bool:

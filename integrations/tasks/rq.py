@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any, Final
 
 from monitoring.integrations.attachment import Detach, Link, attempt, replace_attributes
-from monitoring.monitor import import_for_children, write_what_waits
+from monitoring.monitor import current, import_for_children, write_what_waits
 from monitoring.tasks import TaskOutcome
 
 from .runs import Run, Work, begin, end, held_run, put_run, report_sent, report_unrun, take_run
@@ -158,9 +158,9 @@ class _Handler:
         attempt(self._link, self._hear, job, error)
         return True
 
-    def __reduce__(self) -> str:
-        """Travel to a spawned work-horse as nothing: its own worker is wrapped by its class, or not at all."""
-        return "_pass_on"
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travel to a spawned work-horse as one of the Monitoring there: the worker that it makes gets its handlers."""
+        return _handler_there, ()
 
     def _hear(self, job: Any, error: Any) -> None:
         run = held_run(job)
@@ -172,8 +172,8 @@ class _Handler:
             report_unrun(self._link, outcome, _work, job, error=error, ran_since=_unix_time(job.started_at))
 
 
-def _pass_on(*_: Any) -> bool:
-    return True
+def _handler_there() -> _Handler:
+    return _Handler(Link(lambda: current().recorder))
 
 
 def _count_attempt(job: Any, run: Run) -> None:
@@ -191,6 +191,7 @@ def _handle_job_failure(
     result = handle(job, *args, **kwargs)
     if is_lost:
         attempt(link, _report_lost, link, job, is_stopped)
+        attempt(link, write_what_waits)  # now: no thread of ours is to hold a lock when the next work-horse is forked
     return result
 
 
