@@ -140,7 +140,8 @@ def install(app: Any, **settings: Any) -> Monitoring:
 def wrap(client: T, *, name: str | None = None) -> T:
     """Instrument a client in place and return it: the same object, of the same type. Twice is once.
 
-    Knows SQLAlchemy engines, Redis, httpx and httpx2, OpenAI and Anthropic clients, sync and async; it may come before
+    Knows SQLAlchemy engines, Redis, httpx and httpx2, OpenAI and Anthropic clients, sync and async, and what sends and
+    runs tasks: Celery apps, RQ queues and workers, Dramatiq brokers, APScheduler's schedulers. It may come before
     ``configure``. ``name`` tells caches apart. Raise TypeError for a client of another kind, with the list of those
     that are known.
     """

@@ -14,9 +14,8 @@ from typing import Any, Final
 
 from monitoring.integrations.attachment import Detach, Link, attempt, replace_attribute
 from monitoring.monitor import current
-from monitoring.tasks import TaskOutcome
 
-from .runs import Work, begin, end, report_sent, report_unrun
+from .runs import Work, begin, end, ending_of, report_sent, report_unrun
 
 _SYSTEM: Final = "apscheduler"
 _NAMES_KEPT: Final = 1_000
@@ -131,9 +130,9 @@ def _run(link: Link, alias: str, name: str, due_at: float | None, function: Any,
     try:
         result = function(*args, **kwargs)
     except BaseException as error:
-        end(run, _outcome_of(error), error)
+        end(run, ending_of, error)
         raise
-    end(run, "ok")
+    end(run, ending_of, None)
     return result
 
 
@@ -146,9 +145,9 @@ async def _run_async(
     try:
         result = await function(*args, **kwargs)
     except BaseException as error:
-        end(run, _outcome_of(error), error)
+        end(run, ending_of, error)
         raise
-    end(run, "ok")
+    end(run, ending_of, None)
     return result
 
 
@@ -156,10 +155,6 @@ def _is_async(function: Any) -> bool:
     while isinstance(function, partial):
         function = function.func
     return inspect.iscoroutinefunction(function)
-
-
-def _outcome_of(error: BaseException) -> TaskOutcome:
-    return "error" if isinstance(error, Exception) else "cancelled"
 
 
 def _work(alias: str, name: str, due_at: float | None) -> Work:

@@ -7,6 +7,7 @@ that runs it, except where the child is lost with it, or is not let finish: then
 from __future__ import annotations
 
 import sys
+import threading
 import weakref
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -18,7 +19,7 @@ from monitoring.integrations.attachment import Detach, Link, attempt, replace_at
 from monitoring.monitor import import_for_children, write_what_waits
 from monitoring.tasks import TaskOutcome
 
-from .runs import Run, Work, begin, end, held_run, leave, put_run, report_sent, report_unrun, take_run
+from .runs import Ending, Work, begin, end, ending_of, held_run, leave, put_run, report_sent, report_unrun, take_run
 from .stamps import KEY, new_stamp
 
 _SYSTEM: Final = "celery"
@@ -55,6 +56,7 @@ class _Sender:
         self._app = app
         self._link = link
         self._seam: Any = None
+        self._lock = threading.Lock()
         self.detach: Detach = lambda: None
 
     def send_task(self, send: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -63,9 +65,12 @@ class _Sender:
 
     def _see_messages(self) -> None:
         amqp = self._app.amqp
-        if self._seam is None or amqp.send_task_message is not self._seam:
-            self._seam = partial(self._send_message, amqp.send_task_message)
-            self.detach = replace_attribute(amqp, "send_task_message", self._seam)
+        if amqp.send_task_message is self._seam:
+            return
+        with self._lock:
+            if amqp.send_task_message is not self._seam:
+                self._seam = partial(self._send_message, amqp.send_task_message)
+                self.detach = replace_attribute(amqp, "send_task_message", self._seam)
 
     def _send_message(
         self, send: Callable[..., Any], producer: Any, name: str, message: Any, *args: Any, **kwargs: Any
@@ -112,21 +117,10 @@ class _Worker:
         run = take_run(task.request)
         if run is None:
             return
-        if state is None:
-            self._end_interrupted(run, sys.exc_info()[1])
-        elif state == "RETRY":
-            end(run, "retry", getattr(result, "exc", None) or result, is_expected=True)
-        elif state in _OUTCOMES:
-            end(run, _OUTCOMES[state])
+        if state is None and self._is_child:
+            leave(run)  # something other than an Exception ends the child: the parent tells of the task
         else:
-            end(run, _outcome_of(result), result, is_expected=isinstance(result, tuple(task.throws or ())))
-
-    def _end_interrupted(self, run: Run, error: BaseException | None) -> None:
-        """End a run that something other than an Exception has ended. A prefork child leaves that to its parent."""
-        if self._is_child:
-            leave(run)
-        else:
-            end(run, "error" if isinstance(error, Exception) else "cancelled", error)
+            end(run, _ending, task, state, sys.exc_info()[1] if state is None else result)
 
     def task_received(self, request: Any, **_: Any) -> None:
         if request.task.app is self._app:
@@ -158,6 +152,16 @@ class _Worker:
 
     def worker_process_shutdown(self, **_: Any) -> None:
         attempt(self._link, write_what_waits)
+
+
+def _ending(task: Any, state: str | None, result: Any) -> Ending:
+    if state is None:
+        return ending_of(result)
+    if state == "RETRY":
+        return Ending("retry", getattr(result, "exc", None) or result, is_expected=True)
+    if state in _OUTCOMES:
+        return Ending(_OUTCOMES[state])
+    return Ending(_outcome_of(result), result, is_expected=isinstance(result, tuple(task.throws or ())))
 
 
 def _outcome_of(error: object) -> TaskOutcome:

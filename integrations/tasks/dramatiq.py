@@ -4,6 +4,7 @@ end, when the others have decided whether it is tried again.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from importlib import import_module
 from typing import Any, Final
@@ -12,7 +13,7 @@ from monitoring.integrations.attachment import Detach, Link, attempt
 from monitoring.monitor import write_what_waits
 from monitoring.tasks import TaskOutcome
 
-from .runs import Run, Work, begin, end, put_run, report_sent, take_run
+from .runs import Ending, Work, begin, end, put_run, report_sent, take_run
 from .stamps import KEY, new_stamp
 
 _SYSTEM: Final = "dramatiq"
@@ -73,10 +74,10 @@ class _Hooks:
     def after_process_message(
         self, broker: Any, message: Any, *, result: Any = None, exception: BaseException | None = None
     ) -> None:
-        attempt(self._link, _end, broker, message, exception)
+        attempt(self._link, _end, _ending, message, broker, exception)
 
     def after_skip_message(self, broker: Any, message: Any) -> None:
-        attempt(self._link, _end_skipped, message)
+        attempt(self._link, _end, _ending_of_skipped, message)
 
     def after_worker_shutdown(self, broker: Any, worker: Any) -> None:
         attempt(self._link, write_what_waits)
@@ -122,25 +123,25 @@ def _sent_at(message: Any) -> float | None:
     return made_at / 1000 if KEY not in message.options and isinstance(made_at, (int, float)) else None
 
 
-def _end(broker: Any, message: Any, error: BaseException | None) -> None:
-    run = take_run(message)
-    if run is None:
-        return
-    if error is None:
-        end(run, "error" if message.failed else "ok")
-    else:
-        end(run, _outcome_of(message, run, error), error, is_expected=_is_expected(broker, message, error))
-
-
-def _end_skipped(message: Any) -> None:
+def _end(judge: Callable[..., Ending], message: Any, *facts: Any) -> None:
     run = take_run(message)
     if run is not None:
-        end(run, "rejected" if message.failed else "ignored")
+        end(run, judge, message, *facts, run.record.attempt)
 
 
-def _outcome_of(message: Any, run: Run, error: BaseException) -> TaskOutcome:
+def _ending(message: Any, broker: Any, error: BaseException | None, attempt_number: int) -> Ending:
+    if error is None:
+        return Ending("error" if message.failed else "ok")
+    return Ending(_outcome_of(message, error, attempt_number), error, _is_expected(broker, message, error))
+
+
+def _ending_of_skipped(message: Any, attempt_number: int) -> Ending:
+    return Ending("rejected" if message.failed else "ignored")
+
+
+def _outcome_of(message: Any, error: BaseException, attempt_number: int) -> TaskOutcome:
     name = type(error).__name__
-    if not message.failed and int(message.options.get("retries") or 0) >= run.record.attempt:
+    if not message.failed and int(message.options.get("retries") or 0) >= attempt_number:
         return "retry"
     if name == "TimeLimitExceeded":
         return "time_limit"
@@ -151,5 +152,6 @@ def _is_expected(broker: Any, message: Any, error: BaseException) -> bool:
     """Say whether the actor declares this exception, or asks by it to be tried again, now or at a lower rate."""
     if type(error).__name__ in ("Retry", "RateLimitExceeded"):
         return True
-    throws = message.options.get("throws") or broker.get_actor(message.actor_name).options.get("throws")
-    return bool(throws) and isinstance(error, throws)
+    actor = broker.actors.get(message.actor_name)
+    throws: Any = message.options.get("throws") or (actor.options.get("throws") if actor is not None else ())
+    return isinstance(error, throws or ())

@@ -15,7 +15,7 @@ from monitoring.integrations.attachment import Detach, Link, attempt, replace_at
 from monitoring.monitor import current, import_for_children, write_what_waits
 from monitoring.tasks import TaskOutcome
 
-from .runs import Run, Work, begin, end, held_run, put_run, report_sent, report_unrun, take_run
+from .runs import Ending, Run, Work, begin, end, ending_of, held_run, put_run, report_sent, report_unrun, take_run
 from .stamps import KEY, new_stamp
 
 _SYSTEM: Final = "rq"
@@ -80,14 +80,14 @@ def _send_many(link: Link, send: Callable[..., Any], *args: Any, **kwargs: Any) 
 def _run_in_place(link: Link, run_job: Callable[..., Any], job: Any) -> Any:
     """Run a job of a queue that is not asynchronous."""
     run = begin(link, _work, job)
+    if run is None:
+        return run_job(job)
     try:
         result = run_job(job)
     except BaseException as error:
-        if run is not None:
-            end(run, _outcome_of(error), error)
+        end(run, _ending_of, error)
         raise
-    if run is not None:
-        end(run, "ok")
+    end(run, ending_of, None)
     return result
 
 
@@ -136,16 +136,22 @@ def _perform_job(worker: Any, link: Link, perform: Callable[..., Any], job: Any,
 
 def _end(job: Any) -> None:
     run = take_run(job)
-    if run is None:
-        return
-    error, run.error = run.error, None
+    if run is not None:
+        error, run.error = run.error, None
+        end(run, _ending, job, error)
+
+
+def _ending(job: Any, error: BaseException | None) -> Ending:
     state = _state(job)
     if state in _AGAIN:
-        end(run, "retry", error)
-    elif error is not None:
-        end(run, _outcome_of(error), error)
-    else:
-        end(run, "ok" if state == "finished" else "error")
+        return Ending("retry", error)
+    if error is not None:
+        return _ending_of(error)
+    return Ending("ok" if state == "finished" else "error")
+
+
+def _ending_of(error: BaseException) -> Ending:
+    return Ending("time_limit", error) if type(error).__name__ == "JobTimeoutException" else ending_of(error)
 
 
 class _Handler:
@@ -204,12 +210,6 @@ def _report_lost(link: Link, job: Any, is_stopped: bool) -> None:
 def _state(job: Any) -> str:
     state = job.get_status(refresh=False)
     return str(getattr(state, "value", state))
-
-
-def _outcome_of(error: BaseException) -> TaskOutcome:
-    if type(error).__name__ == "JobTimeoutException":
-        return "time_limit"
-    return "error" if isinstance(error, Exception) else "cancelled"
 
 
 def _work(job: Any) -> Work:

@@ -35,6 +35,15 @@ class Work(NamedTuple):
     """Unix time before which it was not to run, or when it was queued by the library's own word."""
 
 
+class Ending(NamedTuple):
+    """How an attempt ended."""
+
+    outcome: TaskOutcome
+    error: BaseException | None = None
+    is_expected: bool = False
+    """Whether the task says that its exception is none of the app's errors: it is counted only."""
+
+
 class Run:
     """One attempt that goes on in this thread or coroutine."""
 
@@ -63,18 +72,22 @@ def begin(link: Link, describe: Callable[..., Work], *facts: Any) -> Run | None:
         return None
 
 
-def end(run: Run, outcome: TaskOutcome, error: BaseException | None = None, *, is_expected: bool = False) -> None:
-    """Report how a run ended, and leave its context. Never raises.
-
-    An exception that ``is_expected`` is counted, but is no error of the app.
-    """
+def end(run: Run, judge: Callable[..., Ending], *facts: Any) -> None:
+    """Report a run that ended as ``judge(*facts)`` tells, and leave its context. Never raises."""
     try:
         run.record.duration_seconds = perf_counter() - run.record.started
-        _report(run.recorder, run.record, outcome, error, is_expected)
+        _report(run.recorder, run.record, judge(*facts))
     except Exception as bug:
-        run.recorder.failed("integrations.tasks.runs.end", bug)
+        run.recorder.failed(f"{judge.__module__}.{judge.__qualname__}", bug)
     finally:
         reset(current_record, run.token)
+
+
+def ending_of(error: BaseException | None) -> Ending:
+    """Return how a function ended that returned, or raised ``error``."""
+    if error is None:
+        return Ending("ok")
+    return Ending("error" if isinstance(error, Exception) else "cancelled", error)
 
 
 def leave(run: Run) -> None:
@@ -105,21 +118,20 @@ def report_unrun(
         else:
             record.duration_seconds = max(0.0, time.time() - ran_since)
         current_record.set(record)
-        _report(recorder, record, outcome, error, False)
+        _report(recorder, record, Ending(outcome, error))
     except Exception as bug:
         recorder.failed(f"{describe.__module__}.{describe.__qualname__}", bug)
     finally:
         reset(current_record, token)
 
 
-def _report(
-    recorder: Recorder, record: TaskRecord, outcome: TaskOutcome, error: BaseException | None, is_expected: bool
-) -> None:
-    record.outcome = outcome
+def _report(recorder: Recorder, record: TaskRecord, ending: Ending) -> None:
+    record.outcome = ending.outcome
     record.finished = True
+    error = ending.error
     if error is not None:
         record.error_type = type(error).__name__
-        if outcome in FAILED and not is_expected:
+        if ending.outcome in FAILED and not ending.is_expected:
             attach(error, record)
     recorder.record(record)
     record.exception = None  # its frames hold the record: as a cycle both would be the garbage collector's

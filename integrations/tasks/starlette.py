@@ -5,7 +5,6 @@ An app makes one object per task, so there is none to wrap beforehand; requests 
 
 from __future__ import annotations
 
-import asyncio
 from functools import partial
 from importlib import import_module
 from typing import Any, Final
@@ -13,7 +12,7 @@ from typing import Any, Final
 from monitoring.integrations.attachment import Link
 from monitoring.monitor import current
 
-from .runs import Work, begin, end
+from .runs import Work, begin, end, ending_of
 
 _SYSTEM: Final = "starlette"
 _QUEUE: Final = "background"
@@ -33,13 +32,10 @@ def observe_background_tasks() -> None:
             return await call(self)  # type: ignore[no-any-return]
         try:
             await call(self)
-        except asyncio.CancelledError as error:
-            end(run, "cancelled", error)
-            raise
         except BaseException as error:
-            end(run, "error" if isinstance(error, Exception) else "cancelled", error)
+            end(run, ending_of, error)
             raise
-        end(run, "ok")
+        end(run, ending_of, None)
 
     observed_call.__wrapped__ = call  # type: ignore[attr-defined]
     kind.__call__ = observed_call
