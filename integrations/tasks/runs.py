@@ -117,6 +117,8 @@ def report_unrun(
             record.wait_seconds = None
         else:
             record.duration_seconds = max(0.0, time.time() - ran_since)
+            if record.wait_seconds is not None:
+                record.wait_seconds = max(0.0, record.wait_seconds - record.duration_seconds)
         current_record.set(record)
         _report(recorder, record, Ending(outcome, error))
     except Exception as bug:

@@ -6,7 +6,7 @@ import pytest
 
 from monitoring.context import current_record
 from monitoring.integrations.attachment import Link
-from monitoring.integrations.tasks.runs import Ending, Work, begin, end, ending_of
+from monitoring.integrations.tasks.runs import Ending, Work, begin, end, ending_of, report_unrun
 from monitoring.monitor import current
 from monitoring.testing import MemorySink, use
 from tests.integrations.tasks.contract import in_request, tasks_of
@@ -66,3 +66,14 @@ def test_the_exception_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
         assert run is not None
         end(run, ending_of, LookupError("x"))
         assert run.record.exception is None
+
+
+def test_a_run_that_ended_elsewhere_has_its_wait_and_its_duration(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Up to its beginning, and from there to now."""
+    monkeypatch.setattr("monitoring.integrations.tasks.runs.time.time", lambda: 1_000.0)
+    sink = MemorySink()
+    with use(sink):
+        work = Work("celery", "queue", "task", 1, {"queued_at": 990.0})
+        report_unrun(LINK, "error", lambda: work, error=LookupError("lost"), ran_since=997.0)
+        report_unrun(LINK, "revoked", lambda: work)
+    assert [(one.wait_seconds, one.duration_seconds) for one in tasks_of(sink)] == [(7.0, 3.0), (None, 0.0)]
