@@ -295,6 +295,10 @@ class Monitoring:
     def _before_end(self) -> None:
         """Write what waits: a server is about to end this process."""
         self.lifecycle.close()
+        self.write_what_waits()
+
+    def write_what_waits(self) -> None:
+        """Write what waits and end our threads; the next request or job begins anew."""
         self._end_background()
         self.log_lines.flush()
         self.log_lines.writer.stop_queue()
@@ -600,9 +604,9 @@ def import_for_children() -> None:
 
 
 def write_what_waits() -> None:
-    """Write what waits in this process, which is about to end by ``os._exit``, past ``atexit``."""
+    """Write what waits and end our threads in this process, which ends past ``atexit``, or is about to fork."""
     for monitoring in list(_made):
-        monitoring._before_end()
+        monitoring.write_what_waits()
 
 
 def folder_of(config: Config) -> CellFolder:
