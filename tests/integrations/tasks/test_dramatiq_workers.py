@@ -23,7 +23,10 @@ def place(tmp_path: Path, redis_port: int, monkeypatch: pytest.MonkeyPatch) -> I
 
 
 def test_processes_and_threads_count_each_message_once(place: Workplace) -> None:
-    """Also one that is delivered again, because the first process that had it was killed."""
+    """Also one that is delivered again, because the first process that had it was killed.
+
+    No message is delayed: Dramatiq delivers one twice if it is killed while it moves it.
+    """
     publish(
         place,
         "dramatiq_app",
@@ -32,28 +35,27 @@ def test_processes_and_threads_count_each_message_once(place: Workplace) -> None
             f"for number in range({N}): app.ask.send(number)",
             "for number in range(2): app.fail.send(number)",
             "app.flaky.send('.', 0)",
-            "app.ask.send_with_options(args=(99,), delay=50)",
         ],
     )
     with place.worker("dramatiq", APP, "--processes", "1", "--threads", "1", ready=lambda _: True) as first:
         poll(lambda: first.exit_code is not None, "the end of the worker whose process was killed")
     with place.worker("dramatiq", APP, "--processes", "2", "--threads", "2", ready=lambda _: True):
-        ended = place.wait_for(N + 1 + 2 + 3 + 1)
+        ended = place.wait_for(N + 2 + 3 + 1)
     assert (
         ended
         == place.ended()
         == {
-            ("ask", "ok", ""): N + 1,
+            ("ask", "ok", ""): N,
             ("fail", "error", "LookupError"): 2,
             ("flaky", "retry", "ConnectionError"): 2,
             ("flaky", "ok", ""): 1,
             ("redelivered", "ok", ""): 1,
         }
     )
-    assert place.total("messaging_client_sent_messages_total") == N + 1 + 2 + 3 + 1
+    assert place.total("messaging_client_sent_messages_total") == N + 2 + 3 + 1
     assert place.total("monitoring_tasks_in_progress") == 0
     jobs = [line for line in place.lines() if line["event"] == "job" and line["route"] != "publisher"]
-    assert len(jobs) == N + 1 + 2 + 3 + 1
+    assert len(jobs) == N + 2 + 3 + 1
     assert {(line["request_id"], line["user_id"]) for line in jobs} == {("the-request", "ada")}
     assert sorted(line["attempt"] for line in jobs if line["task"] == "flaky") == [1, 2, 3]
     assert place.errors() == ["ConnectionError", "LookupError"]

@@ -16,7 +16,7 @@ import monitoring
 monitoring.configure()
 
 broker: Any = RedisBroker(
-    url=os.environ["BROKER"], heartbeat_timeout=1_500, maintenance_chance=1_000_000, dead_message_ttl=60_000
+    url=os.environ["BROKER"], heartbeat_timeout=2_500, maintenance_chance=1_000_000, dead_message_ttl=60_000
 )
 dramatiq.set_broker(broker)
 monitoring.wrap(broker)
