@@ -9,7 +9,7 @@ import pytest
 
 from tests.integrations.tasks.workers import Workplace, publish, workplace
 
-pytest.importorskip("rq")
+rq = pytest.importorskip("rq")
 
 N = 8
 
@@ -67,6 +67,7 @@ def test_work_horses_count_each_job_once(place: Workplace) -> None:
     assert place.errors() == ["JobTimeoutException", "LookupError", "WorkHorseLost"]
 
 
+@pytest.mark.skipif(not hasattr(rq.worker, "SpawnWorker"), reason="this RQ spawns none")
 def test_spawned_work_horses_are_told_by_their_worker_class(place: Workplace) -> None:
     """They inherit nothing: the class wraps the worker that each of them makes."""
     _enqueue(place, "queue.enqueue(app.ask, 1)")

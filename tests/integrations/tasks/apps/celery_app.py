@@ -52,6 +52,7 @@ def _die_once(folder: str, number: int) -> None:
     marker = Path(folder, f"died-{number}")
     if not marker.exists():
         marker.touch()
+        monitoring.current().log_lines.flush()  # those of earlier tasks; SIGKILL loses what is younger than a moment
         os.kill(os.getpid(), signal.SIGKILL)
 
 

@@ -9,7 +9,7 @@ import time
 from typing import Any
 
 import rq
-from rq.worker import SpawnWorker
+import rq.worker
 
 import monitoring
 
@@ -24,7 +24,7 @@ class Worker(rq.Worker):
         monitoring.wrap(self)
 
 
-class Spawning(SpawnWorker):
+class Spawning(getattr(rq.worker, "SpawnWorker", rq.Worker)):  # type: ignore[misc]
     """The same, with work-horses that are not forked."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
