@@ -4,7 +4,18 @@ from __future__ import annotations
 
 import argparse
 
-from . import calls, cells_scrape, errors, log_calls, log_files, pieces, report, request_overhead, server_throughput
+from . import (
+    calls,
+    cells_scrape,
+    errors,
+    log_calls,
+    log_files,
+    pieces,
+    report,
+    request_overhead,
+    server_throughput,
+    tasks,
+)
 
 THREADED = ("again", "ours", "correlation-id", "stack-sentry")
 """Rungs worth a long round: ours, which has a thread, and what it is judged by."""
@@ -24,6 +35,7 @@ def main() -> None:
     pieces.main(quick)
     errors.main(quick)
     calls.main(quick)
+    tasks.main(quick)
     log_calls.main(quick)
     log_files.main(quick)
     print(f"\nWritten to {report.RESULTS}/")
