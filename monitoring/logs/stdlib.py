@@ -16,9 +16,11 @@ from .structlog_bridge import filled, level_name, text_of
 
 _SERVER_LOGGERS: Final = (
     *("uvicorn", "uvicorn.error", "uvicorn.asgi", "gunicorn", "gunicorn.error", "hypercorn", "hypercorn.error"),
-    *("_granian", "granian", "celery", "celery.task", "celery.redirected"),
+    *("_granian", "granian", "aiohttp.server", "aiohttp.web", "celery", "celery.task", "celery.redirected"),
 )
-_ACCESS_LOGGERS: Final = ("uvicorn.access", "gunicorn.access", "hypercorn.access", "granian.access")
+_ACCESS_LOGGERS: Final = (
+    *("uvicorn.access", "gunicorn.access", "hypercorn.access", "granian.access", "aiohttp.access"),
+)
 _OWN_LOGGERS: Final = ("monitoring", "py.warnings")
 _TALKATIVE_LOGGERS: Final = ("httpx", "httpx2", "httpcore", "httpcore2")
 STANDARD_ATTRIBUTES: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
@@ -29,7 +31,8 @@ _DEPTH: Final = 2
 """Records that may be on their way at once in a thread: a value may log when it is shown."""
 _STACK_LENGTH: Final = 4000
 _ACCESS_TEXT: Final = re.compile(
-    r'(?P<client>\S+) - (?:.*?)"(?P<method>[A-Z]+) (?P<path>\S+)(?: HTTP/(?P<http_version>[\d.]+))?" (?P<status>\d{3})'
+    r"(?P<client>\S+) (?:- .*?|\[[^]]*\] )"
+    r'"(?P<method>[A-Z]+) (?P<path>\S+)(?: HTTP/(?P<http_version>[\d.]+))?" (?P<status>\d{3})'
 )
 
 
