@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import logging.config
+import logging.handlers
 import re
 import sys
 import threading
@@ -16,7 +17,7 @@ from .structlog_bridge import filled, level_name, text_of
 
 _SERVER_LOGGERS: Final = (
     *("uvicorn", "uvicorn.error", "uvicorn.asgi", "gunicorn", "gunicorn.error", "hypercorn", "hypercorn.error"),
-    *("_granian", "granian", "aiohttp.server", "aiohttp.web", "celery", "celery.task", "celery.redirected"),
+    *("_granian", "granian", "aiohttp.server", "aiohttp.web", "litestar", "celery", "celery.task", "celery.redirected"),
 )
 _ACCESS_LOGGERS: Final = (
     *("uvicorn.access", "gunicorn.access", "hypercorn.access", "granian.access", "aiohttp.access"),
@@ -192,6 +193,10 @@ def _set_level(logger: logging.Logger, level: int) -> None:
 
 
 def _writes_to_a_console(handler: logging.Handler) -> bool:
+    """Say whether a handler prints, by itself or, as Litestar's does, through a queue and a thread."""
+    if isinstance(handler, logging.handlers.QueueHandler):
+        behind = getattr(getattr(handler, "listener", None), "handlers", ())
+        return bool(behind) and all(map(_writes_to_a_console, behind))
     return type(handler) is logging.StreamHandler and handler.stream in (sys.stdout, sys.stderr)
 
 
