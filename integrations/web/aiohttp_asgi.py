@@ -51,21 +51,31 @@ class _Exchange:
         return {"type": "http.request", "body": body, "more_body": not self._is_read}
 
     async def send(self, message: MutableMapping[str, Any]) -> None:
-        """Send the head, or a piece of the body. Raise ConnectionError when the client is gone."""
+        """Send the head, or a piece of the body; nothing any more when the client is gone."""
         if message["type"] == "http.response.start":
             self.response = web.StreamResponse(status=message["status"])
             for name, value in message.get("headers", ()):
                 self.response.headers.add(name.decode("latin-1"), value.decode("latin-1"))
             return
+        if not self._is_gone():
+            try:
+                await self._send_piece(message.get("body", b""), bool(message.get("more_body")))
+            except ConnectionError:  # it left meanwhile
+                pass
+
+    async def _send_piece(self, body: bytes, more: bool) -> None:
         await self.response.prepare(self._request)
-        body = message.get("body", b"")
         if body and self._request.method != "HEAD":
             await self.response.write(body)
-        if not message.get("more_body"):
+        if not more:
             await self.response.write_eof()
 
+    def _is_gone(self) -> bool:
+        transport = self._request.transport
+        return transport is None or transport.is_closing()
+
     async def _wait_for_end(self) -> None:
-        while self._request.transport is not None and not self._has_ended.is_set():
+        while not self._is_gone() and not self._has_ended.is_set():
             try:
                 await asyncio.wait_for(self._has_ended.wait(), _LOOK_SECONDS)
             except TimeoutError:

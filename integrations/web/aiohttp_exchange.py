@@ -134,12 +134,16 @@ class Exchange:
         self._finish(outcome)
 
     def _end_of_task(self, task: asyncio.Task[Any]) -> None:
-        if not self.record.finished:
-            error = asyncio.CancelledError() if task.cancelled() else task.exception()
-            if error is None or self.record.exception is not None:
-                self._end_early("server_error" if self.record.exception is not None else "client_disconnected")
-            else:
-                self.end_with(error)
+        record = self.record
+        error = asyncio.CancelledError() if task.cancelled() else task.exception()
+        if not record.finished and error is not None:
+            self.end_with(error)
+        if not record.finished:
+            if record.exception is None:
+                self._end_early("client_disconnected")
+            else:  # no page could be sent for it
+                record.status = record.status or 500
+                self._finish("server_error")
         self._release()
 
     def _finish(self, outcome: str = "") -> None:

@@ -9,19 +9,32 @@ from typing import Any
 
 from monitoring.context import current_record
 from monitoring.middleware import MonitoringMiddleware
-from monitoring.middleware.edge import attach
+from monitoring.middleware.edge import attach, mark
 from monitoring.monitor import Monitoring
 
 
 def install(app: Any, monitoring: Monitoring) -> None:
     """Wrap ``app.asgi_app`` and listen for what Quart matches and for the exceptions that it turns into a 500."""
-    from quart import got_request_exception, got_websocket_exception, request_started, websocket_started
+    from quart.signals import (
+        got_background_exception,
+        got_request_exception,
+        got_websocket_exception,
+        request_started,
+        websocket_started,
+    )
+
+    async def report_background(sender: Any, exception: BaseException, **_: Any) -> None:
+        record = current_record.get()
+        if record is not None and monitoring.edge is not None:
+            mark(exception, record)
+            monitoring.edge.report_background(record, exception)
 
     app.asgi_app = MonitoringMiddleware(app.asgi_app, monitoring)
     request_started.connect(_note_rule_of_request, app)
     websocket_started.connect(_note_rule_of_websocket, app)
     got_request_exception.connect(_note_exception, app)
     got_websocket_exception.connect(_note_exception, app)
+    got_background_exception.connect(report_background, app, weak=False)
 
 
 def owned_paths(app: Any) -> Iterator[str]:

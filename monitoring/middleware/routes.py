@@ -45,10 +45,13 @@ class RouteTemplates:
         return templates if isinstance(templates, str) else _by_path(templates, scope)
 
     def _of_litestar(self, scope: MutableMapping[str, Any]) -> str:
-        """Return the template that Litestar leaves in the scope, or that of the mount, where it leaves none."""
+        """Return the template that Litestar leaves in the scope.
+
+        It leaves none for mounts, and older ones none for routes without parameters, whose path is the template.
+        """
         handler = scope["route_handler"]
-        if not getattr(handler, "is_mount", False):
-            return str(scope["path_template"])
+        if not (getattr(handler, "is_mount", False) or getattr(handler, "is_static", False)):
+            return str(scope["path_template"] or scope["path"])
         known = self._known.get(id(handler))
         if known is None:
             mounts = [route.path for route in scope["app"].routes if getattr(route, "route_handler", None) is handler]
