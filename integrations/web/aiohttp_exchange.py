@@ -139,11 +139,13 @@ class Exchange:
         if not record.finished and error is not None:
             self.end_with(error)
         if not record.finished:
-            if record.exception is None:
-                self._end_early("client_disconnected")
-            else:  # no page could be sent for it
+            if record.exception is not None:  # no page could be sent for it
                 record.status = record.status or 500
                 self._finish("server_error")
+            elif record.streamed or not record.status:
+                self._end_early("client_disconnected")
+            else:
+                self._finish()
         self._release()
 
     def _finish(self, outcome: str = "") -> None:
