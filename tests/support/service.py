@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,15 +21,18 @@ from tests.support.scrape import Scrape, Watcher, scrape
 ROOT = Path(__file__).resolve().parents[2]
 ASGI_APP = "tests.support.apps.asgi_app:app"
 WSGI_APP = "tests.support.apps.wsgi_app:app"
+LITESTAR_APP = "tests.support.apps.litestar_app:app"
+QUART_APP = "tests.support.apps.quart_app:app"
+AIOHTTP_APP = "tests.support.apps.aiohttp_app"
 TOKEN = "token-of-the-server-tests"
 
 Command = Callable[[int], Sequence[str]]
 Line = dict[str, Any]
 
 
-def uvicorn(*options: str) -> Command:
+def uvicorn(*options: str, app: str = ASGI_APP) -> Command:
     """Return the command of uvicorn serving the ASGI app."""
-    return lambda port: [require("uvicorn"), ASGI_APP, "--port", str(port), "--no-access-log", *options]
+    return lambda port: [require("uvicorn"), app, "--port", str(port), "--no-access-log", *options]
 
 
 def gunicorn_asgi(*options: str) -> Command:
@@ -41,15 +45,25 @@ def gunicorn_wsgi(*options: str) -> Command:
     return _gunicorn(WSGI_APP, "-k", "gthread", "--threads", "8", *options)
 
 
+def aiohttp_web() -> Command:
+    """Return the command of aiohttp's own runner serving its app."""
+    return lambda port: [sys.executable, "-m", "aiohttp.web", "-H", "127.0.0.1", "-P", str(port), f"{AIOHTTP_APP}:make"]
+
+
+def gunicorn_aiohttp(*options: str) -> Command:
+    """Return the command of gunicorn with aiohttp's worker serving its app."""
+    return _gunicorn(f"{AIOHTTP_APP}:app", "-k", "aiohttp.GunicornWebWorker", *options)
+
+
 def granian(*options: str) -> Command:
     """Return the command of granian serving the ASGI app."""
     asgi = ("--interface", "asgi", "--host", "127.0.0.1")
     return lambda port: [require("granian"), *asgi, "--port", str(port), *options, ASGI_APP]
 
 
-def hypercorn(*options: str) -> Command:
+def hypercorn(*options: str, app: str = ASGI_APP) -> Command:
     """Return the command of hypercorn serving the ASGI app."""
-    return lambda port: [require("hypercorn"), ASGI_APP, "-b", f"127.0.0.1:{port}", *options]
+    return lambda port: [require("hypercorn"), app, "-b", f"127.0.0.1:{port}", *options]
 
 
 @dataclass(frozen=True, slots=True)
