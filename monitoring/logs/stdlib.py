@@ -120,6 +120,7 @@ class _Keeper:
             _set_handlers(name, propagates=True)
         for name in _ACCESS_LOGGERS:
             _set_handlers(name, propagates=self._access_lines)
+            logging.getLogger(name).disabled = not self._access_lines  # so that no server fills in what nobody reads
         self._set_levels(root)
         if self._has_ended:  # meanwhile, in another thread
             root.removeHandler(self._bridge)
@@ -127,13 +128,15 @@ class _Keeper:
     def enable(self) -> None:
         """Enable the loggers that are there because of us: by default a ``dictConfig`` disables those it finds."""
         if not self._has_ended:
-            for name in (*_SERVER_LOGGERS, *_ACCESS_LOGGERS, *_TALKATIVE_LOGGERS, *_OWN_LOGGERS, *self._changed):
+            for name in (*_SERVER_LOGGERS, *_TALKATIVE_LOGGERS, *_OWN_LOGGERS, *self._changed):
                 logging.getLogger(name).disabled = False
 
     def end(self) -> None:
         """Take the bridge away, and give levels back. Later calls do nothing."""
         self._has_ended = True
         logging.getLogger().removeHandler(self._bridge)
+        for name in _ACCESS_LOGGERS:
+            logging.getLogger(name).disabled = False
         for name, level in list(self._changed.items()):
             logging.getLogger(name).setLevel(level)
 
