@@ -26,7 +26,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a first idea in about five minutes")
     quick = ["--quick"] if parser.parse_args().quick else []
-    for framework in ("starlette", "fastapi", "flask", "django"):
+    for framework in ("starlette", "fastapi", "litestar", "quart", "aiohttp", "flask", "django"):
         request_overhead.main(["--framework", framework, *quick])
     request_overhead.main(["--rooms", *quick])
     request_overhead.main(["--long", *quick, "--only", *THREADED])

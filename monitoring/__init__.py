@@ -130,7 +130,8 @@ def __getattr__(name: str) -> Any:
 
 
 def install(app: Any, **settings: Any) -> Monitoring:
-    """Wire a FastAPI, Starlette, Flask or Django app in place and return its Monitoring. Twice is once.
+    """Wire a FastAPI, Starlette, Litestar, Quart, aiohttp.web, Flask or Django app in place and return its Monitoring.
+    Twice is once.
 
     The middleware goes outside everything, so that an unhandled 500 carries the request ID too; the app keeps its
     type. It also answers ``/health`` and ``/metrics``, unless the app owns them. ``settings`` are fields of
