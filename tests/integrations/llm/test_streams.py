@@ -239,7 +239,7 @@ def test_a_bug_in_reading_chunks_does_not_reach_the_reader(llm_port: int, monkey
         raise RuntimeError("a bug")
 
     with openai.OpenAI(**OpenAISubject(llm_port).settings) as client:
-        monkeypatch.setattr("monitoring.integrations.llm.openai._note", broken)
+        monkeypatch.setattr("monitoring.integrations.llm.openai.known", broken)
         integrations.wrap(client, recorder_of=lambda: recorder)
         chunks = list(client.chat.completions.create(model=GPT, messages=says("hello"), stream=True))
     assert len(chunks) == len(failures) > 1
