@@ -59,6 +59,8 @@ class PendingCall:
     finish_reason: str = ""
     tool_calls: int = 0
     retries: tuple[str, ...] = ()
+    failed_attempt: str = ""
+    """Why the last attempt failed, where the client's attempts are seen one by one."""
     rate_limits: Mapping[str, float] = _NO_LIMITS
     hides_usage: bool = False
     """Whether the chunk that tells only the usage was asked for by us, and not by the reader."""
@@ -83,6 +85,7 @@ class PendingCall:
     def stream(self) -> None:
         """Note that the answer comes in chunks."""
         self.streamed = True
+        self._note_chunk = self.operation.note_chunk
         self._context = copy_context()
 
     def outlive_the_request(self) -> None:
@@ -98,14 +101,22 @@ class PendingCall:
 
     def take(self, chunk: Any) -> object:
         """Take what a chunk tells, and say whether it is to be kept from the reader. Never raises."""
-        self.last = perf_counter()
-        if not self.chunks:
-            self.first = self.last
-        self.chunks += 1
+        self.last = now = perf_counter()
+        if self.chunks:
+            self.chunks += 1
+        else:
+            self.first, self.chunks = now, 1
         try:
-            return self.operation.note_chunk(self, chunk)
+            return self._note_chunk(self, chunk)
         except Exception as error:
-            return self.stumble(error)
+            self.stumble(error)
+            return None
+
+    def begin_attempt(self) -> None:
+        """Note that the client tries, or tries again."""
+        if self.failed_attempt:
+            self.retries += (self.failed_attempt,)
+            self.failed_attempt = ""
 
     def stumble(self, error: Exception) -> None:
         """Count a bug in reading an answer."""
@@ -184,13 +195,13 @@ class PendingCall:
             call.reasoning_tokens = usage.reasoning_tokens
         if not usage.consistent:
             call.usage_consistent = False
-        context = self.price_context
+        model, context = call.model, self.price_context
         if context:
             call.service_tier = next(iter(context.values()))[:_REASON_LENGTH]
         if self.is_final:
             call.has_usage = True
             answered = call.response_model
-            models = (answered, call.model) if answered and answered != call.model else (call.model,)
+            models = (answered, model) if answered and answered != model else (model,)
             cost, source = prices.cost_of(call.provider, models, usage, context)
             if cost is not None:
                 call.cost_usd, call.price_source = cost, source

@@ -76,22 +76,22 @@ def note_chat(call: PendingCall, item: Any) -> None:
 
 def note_chat_chunk(call: PendingCall, chunk: Any) -> object:
     """Take what one chunk of them tells."""
-    told = known(chunk)
+    told = chunk.__dict__
     choices = told.get("choices")
     if choices:
         for choice in choices:
-            told_of_choice = known(choice)
-            if reason := told_of_choice.get("finish_reason"):
-                call.finish_reason = reason
+            told_of_choice = choice.__dict__
+            if told_of_choice.get("finish_reason"):
+                call.finish_reason = told_of_choice["finish_reason"]
             delta = told_of_choice.get("delta")
-            if delta is not None and (asked := known(delta).get("tool_calls")):
+            if delta is not None and (asked := delta.__dict__.get("tool_calls")):
                 call.tool_calls = max(call.tool_calls, *((known(one).get("index") or 0) + 1 for one in asked))
-    if told.get("usage") is None:
-        if call.chunks == 1:
-            _note_common(call, told)
-        return None
-    _note_common(call, told)
-    return call.hides_usage and not choices
+    if told.get("usage") is not None:
+        _note_common(call, told)
+        return call.hides_usage and not choices
+    if call.chunks == 1:
+        _note_common(call, told)
+    return None
 
 
 def _note_common(call: PendingCall, told: Mapping[str, Any]) -> None:

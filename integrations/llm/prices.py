@@ -13,7 +13,7 @@ from datetime import UTC, date, datetime
 from decimal import Context, Decimal
 from functools import cache
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import orjson
 
@@ -66,6 +66,8 @@ _COMPACT_DATE: Final = re.compile(r"-(20\d\d)(\d\d)(\d\d)(?=-|:|$)")
 
 _own_prices: dict[tuple[str, str], Price] = {}
 _found: dict[tuple[str, str], tuple[Model, bool] | None] = {}
+_steady: dict[tuple[str, tuple[str, ...]], Price] = {}
+"""Prices that are the same on each day and hour, of providers and models as calls name them."""
 
 
 def set_price(
@@ -91,37 +93,47 @@ def set_price(
     _own_prices[provider, model.lower()] = Price(rates)
 
 
-class Cost(NamedTuple):
-    """What a call costs, and who says so."""
-
-    usd: Decimal | None
-    """None where it is not known."""
-    source: str = ""
-    """``provider``, ``own`` or ``snapshot``; "" where it is not known."""
-
-
-UNPRICED: Final = Cost(None)
+Cost = tuple[Decimal | None, str]
+"""US dollars, None where the price is not known; and who says so: ``provider``, ``own``, ``snapshot`` or ""."""
 
 
 def cost_of(
     provider: str, models: tuple[str, ...], usage: Usage, context: PriceContext, now: datetime | None = None
 ) -> Cost:
-    """Return what ``usage`` costs by the first of ``models`` that has a price; none where none has one, or where the
+    """Return what ``usage`` costs by the first of ``models`` that has a price; None where none has one, or where the
     counts contradict each other. What the provider itself says it costs goes before all prices.
     """
     if usage.cost_usd is not None:
-        return Cost(usage.cost_usd, "provider")
+        return usage.cost_usd, "provider"
     if not usage.consistent:
-        return UNPRICED
-    for model in models:
-        model = model.lower()
-        if _own_prices and (own := _own_prices.get((provider, model)) or _own_prices.get(("", model))):
-            return Cost(own.cost(usage), "own")
+        return None, ""
+    price = None if context or _own_prices else _steady.get((provider, models))
+    source = "snapshot"
+    if price is None:
+        price, source = _price(provider, models, context, now)
+    cost = price.cost(usage) if price is not None else None
+    return cost, source if cost is not None else ""
+
+
+def _price(
+    provider: str, models: tuple[str, ...], context: PriceContext, now: datetime | None
+) -> tuple[Price | None, str]:
+    for model in map(str.lower, models):
+        if own := _own_prices.get((provider, model)) or _own_prices.get(("", model)):
+            return own, "own"
         found = _find(provider, model)
         if found is not None and (price := found[0].price(context if found[1] else _NO_CONTEXT, now)) is not None:
-            cost = price.cost(usage)
-            return UNPRICED if cost is None else Cost(cost, "snapshot")
-    return UNPRICED
+            if found[0].is_steady and not context and not _own_prices:
+                _remember(_steady, (provider, models), price)
+            return price, "snapshot"
+    return None, ""
+
+
+def _remember(known: dict[Any, Any], key: Any, value: Any) -> None:
+    """Keep what was looked up. Model names come from requests, so it must not be kept for ever."""
+    if len(known) >= _FOUND_KEPT:
+        known.clear()
+    known[key] = value
 
 
 def load() -> None:
@@ -129,6 +141,7 @@ def load() -> None:
     _snapshot()
 
 
+@cache
 def version() -> str:
     """Return what the snapshot was made of, and when."""
     head = _snapshot()
@@ -140,9 +153,8 @@ def _find(provider: str, model: str) -> tuple[Model, bool] | None:
     try:
         return _found[key]
     except KeyError:
-        if len(_found) >= _FOUND_KEPT:
-            _found.clear()
-        found = _found[key] = _search(_PROVIDERS.get(provider, provider), model)
+        found = _search(_PROVIDERS.get(provider, provider), model)
+        _remember(_found, key, found)
         return found
 
 
@@ -222,6 +234,11 @@ class Model:
     variants: list[Any]
     _made: dict[tuple[int, ...], Price | None] = field(default_factory=dict)
 
+    @property
+    def is_steady(self) -> bool:
+        """Whether its price is the same at all times."""
+        return len(self.conditional) == 1
+
     def price(self, context: PriceContext, now: datetime | None) -> Price | None:
         """Return the price of now; None where it has none by tokens."""
         standard = self._standard(now) if len(self.conditional) > 1 else 0
@@ -261,7 +278,7 @@ def _holds(condition: Any, now: datetime | None) -> bool:
 class Price:
     """What the parts of a call's usage cost. A part without a price of its own costs what the whole does."""
 
-    __slots__ = ("_rates",)
+    __slots__ = ("_plain", "_rates")
 
     def __init__(self, rates: Mapping[str, Any]) -> None:
         keys = sorted((key for key in rates if key in _PARTS), key=lambda key: -len(_PARTS[key][2]))
@@ -273,9 +290,22 @@ class Price:
             )
             for key in keys
         ]
+        self._plain = self._of_wholes()
+
+    def _of_wholes(self) -> tuple[int, int, int] | None:
+        """Return the prices of input, output and the request, for calls without cached tokens and the like; None where
+        they depend on the number of tokens.
+        """
+        prices = {name: price for name, price, tiers, _ in self._rates}
+        if any(tiers for _, _, tiers, _ in self._rates):
+            return None
+        return prices.get("input_tokens", 0), prices.get("output_tokens", 0), prices.get("requests", 0)
 
     def cost(self, usage: Usage) -> Decimal | None:
         """Return US dollars; None where parts are greater than their whole."""
+        if self._plain is not None and usage.has_no_parts:
+            asked, answered, once = self._plain
+            return _MATH.multiply(asked * usage.input_tokens + answered * usage.output_tokens + once, _SMALLEST)
         total = 0
         counts: list[int] = []
         for name, price, tiers, parts in self._rates:

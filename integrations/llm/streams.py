@@ -6,7 +6,6 @@ its reader (``closed_early``), or dropped (``abandoned``).
 
 from __future__ import annotations
 
-import copy
 import weakref
 from collections.abc import AsyncGenerator, Callable, Generator
 from typing import Any
@@ -67,6 +66,19 @@ def watch_generator(chunks: Any, begin: Begin) -> Any:
     return watched
 
 
+def watch_closable(chunks: Any, close: Callable[[], None], call: PendingCall) -> tuple[Any, Callable[[], None]]:
+    """Return a generator of the chunks of a stream, and what to call in the place of its ``close``."""
+    watched = _reader(chunks)(chunks, lambda: call, bool)
+    reader = weakref.ref(watched)
+
+    def closing() -> None:
+        if reader() is not None:
+            call.end(None, "closed_early")
+        close()
+
+    return watched, closing
+
+
 def _reader(chunks: Any) -> Callable[..., Any]:
     return _read_async if hasattr(chunks, "__anext__") else _read
 
@@ -79,7 +91,8 @@ def _independent_chunks(stream: Any) -> Any:
     """Return a generator of the chunks that does not hold the stream, so that a dropped stream ends at once and not
     when the garbage collector finds it.
     """
-    twin = copy.copy(stream)
+    twin = object.__new__(type(stream))
+    vars(twin).update(vars(stream))
     vars(twin).pop("_iterator", None)
     return twin.__stream__()
 

@@ -39,6 +39,11 @@ class Usage:
     def __post_init__(self) -> None:
         self.settle()
 
+    @property
+    def has_no_parts(self) -> bool:
+        """Whether nothing is known but the totals, which is all that `plain_usage` sets."""
+        return len(self.__dict__) == 2
+
     def settle(self) -> None:
         """Cut what contradicts itself: nothing is negative, and no part is greater than its whole."""
         asked, answered = self.input_tokens, self.output_tokens
@@ -99,7 +104,8 @@ def openai_usage(told: Any) -> Usage:
 
 
 def _add_input_details(usage: Usage, into: Mapping[str, Any]) -> None:
-    usage.cache_read_tokens = count(into, "cached_tokens")
+    if into.get("cached_tokens"):
+        usage.cache_read_tokens = count(into, "cached_tokens")
     if into.get("cache_write_tokens"):
         usage.cache_write_tokens = count(into, "cache_write_tokens")
     if into.get("audio_tokens"):
@@ -109,9 +115,10 @@ def _add_input_details(usage: Usage, into: Mapping[str, Any]) -> None:
 
 
 def _add_output_details(usage: Usage, out: Mapping[str, Any], counts: Mapping[str, Any]) -> None:
-    reasoned = usage.reasoning_tokens = count(out, "reasoning_tokens")
-    if reasoned > 0 and count(counts, "total_tokens") == usage.input_tokens + usage.output_tokens + reasoned:
-        usage.output_tokens += reasoned
+    if reasoned := count(out, "reasoning_tokens"):
+        usage.reasoning_tokens = reasoned
+        if count(counts, "total_tokens") == usage.input_tokens + usage.output_tokens + reasoned:
+            usage.output_tokens += reasoned
     if out.get("audio_tokens"):
         usage.output_audio_tokens = count(out, "audio_tokens")
     if out.get("image_tokens"):
@@ -121,15 +128,16 @@ def _add_output_details(usage: Usage, out: Mapping[str, Any], counts: Mapping[st
 def anthropic_usage(told: Any) -> Usage:
     """Return the usage of a message: what the cache held and took is told beside the input, and is added to it."""
     counts = fields(told)
-    read, written = count(counts, "cache_read_input_tokens"), count(counts, "cache_creation_input_tokens")
+    read = count(counts, "cache_read_input_tokens")
+    written = count(counts, "cache_creation_input_tokens")
     usage = plain_usage(count(counts, "input_tokens") + read + written, count(counts, "output_tokens"))
     if read or written:
         usage.cache_read_tokens, usage.cache_write_tokens = read, written
         usage.cache_write_1h_tokens = count(fields(counts.get("cache_creation")), "ephemeral_1h_input_tokens")
-    if (out := counts.get("output_tokens_details")) is not None:
-        usage.reasoning_tokens = count(fields(out), "thinking_tokens")
-    if (tools := counts.get("server_tool_use")) is not None:
-        usage.web_searches = count(fields(tools), "web_search_requests")
+    if thought := count(fields(counts.get("output_tokens_details")), "thinking_tokens"):
+        usage.reasoning_tokens = thought
+    if searches := count(fields(counts.get("server_tool_use")), "web_search_requests"):
+        usage.web_searches = searches
     if (cost := counts.get("cost")) is not None:
         usage.cost_usd = _cost(cost)
     usage.settle()
@@ -221,7 +229,7 @@ def fields(source: Any) -> Mapping[str, Any]:
     if source.__class__ is dict:
         told: dict[str, Any] = source
         return told
-    known: dict[str, Any] = getattr(source, "__dict__", _NOTHING)
+    known: Mapping[str, Any] = getattr(source, "__dict__", _NOTHING)
     extra = getattr(source, "__pydantic_extra__", None)
     return {**known, **extra} if extra else known
 
@@ -230,8 +238,9 @@ def count(counts: Mapping[str, Any], name: str) -> int:
     """Return a count, 0 where there is none. Some SDKs tell them as floats."""
     value = counts.get(name)
     if value.__class__ is int:
-        return value  # type: ignore[return-value]
-    return int(value) if value.__class__ is float and value.is_integer() else 0  # type: ignore[union-attr]
+        number: int = value
+        return number
+    return int(value) if isinstance(value, float) and value.is_integer() else 0
 
 
 def _cost(told: Any) -> Decimal | None:

@@ -33,13 +33,14 @@ USAGES = [
 
 def cost_usd(provider: str, models: tuple[str, ...], usage: Usage, context: dict[str, str], now: datetime) -> Any:
     """Return what a call costs, None where that is not known."""
-    return cost_of(provider, models, usage, context, now).usd
+    return cost_of(provider, models, usage, context, now)[0]
 
 
 @pytest.fixture(autouse=True)
 def no_prices_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
     """Start each test with the snapshot alone."""
     monkeypatch.setattr(prices, "_own_prices", {})
+    monkeypatch.setattr(prices, "_steady", {})
 
 
 def _names(rule: Any) -> Iterator[str]:
@@ -171,8 +172,9 @@ def test_what_was_looked_up_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prices, "_found", {})
     monkeypatch.setattr(prices, "_FOUND_KEPT", 20)
     for number in range(100):
-        cost_usd("openai", (f"model-{number}",), Usage(input_tokens=1), {}, NOW)
+        cost_usd("openai", (f"gpt-4o-{number}", "gpt-4o"), Usage(input_tokens=1), {}, NOW)
     assert 0 < len(prices._found) <= 20
+    assert 0 < len(prices._steady) <= 20
 
 
 def test_the_snapshot_carries_its_licence_and_date() -> None:
