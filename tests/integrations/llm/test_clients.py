@@ -173,5 +173,3 @@ def test_a_refusal_costs_nothing(way: Way, server: Server, sink: MemorySink) -> 
         run(way, server, *[refusal] * 3)
     (call,) = calls(sink)
     assert (call.outcome, call.error_type, call.refused) == ("error", type(caught.value).__name__, True)
-
-
