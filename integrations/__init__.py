@@ -50,6 +50,17 @@ _ADAPTERS: Final[dict[str, str | Adapter]] = {
     "openai.AsyncOpenAI": "llm.openai",
     "anthropic.Anthropic": "llm.anthropic",
     "anthropic.AsyncAnthropic": "llm.anthropic",
+    "google.genai.client.Client": "llm.google",
+    "google.genai.client.AsyncClient": "llm.google",
+    "botocore.client.BedrockRuntime": "llm.bedrock",
+    "ollama._client.Client": "llm.ollama",
+    "ollama._client.AsyncClient": "llm.ollama",
+    "mistralai.client.sdk.Mistral": "llm.mistral",
+    "mistralai.sdk.Mistral": "llm.mistral",
+    "cohere.client.Client": "llm.cohere",
+    "cohere.client.AsyncClient": "llm.cohere",
+    "cohere.v2.client.V2Client": "llm.cohere",
+    "cohere.v2.client.AsyncV2Client": "llm.cohere",
 }
 """Classes by their full name, so that no library is imported to recognise one; subclasses are found by their bases."""
 

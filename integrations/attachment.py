@@ -17,8 +17,8 @@ from .layers import Describe, Layer, claim, current_layer, has_clients_below
 T = TypeVar("T")
 Detach = Callable[[], None]
 
-inside_llm_call: ContextVar[bool] = ContextVar("monitoring_inside_llm_call", default=False)
-"""Whether an LLM adapter is at work further out: it reports the call, so the HTTP adapter below keeps quiet."""
+inside_llm_call: ContextVar[Any] = ContextVar("monitoring_inside_llm_call", default=False)
+"""The LLM call that an adapter further out reports, so that the HTTP adapter below keeps quiet; False outside."""
 
 _MISSING: Final = object()
 

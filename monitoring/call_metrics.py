@@ -55,14 +55,29 @@ class CallMetrics:
             (families.LLM_CACHE_READ_TOKENS, call.cache_read_tokens),
             (families.LLM_CACHE_WRITE_TOKENS, call.cache_write_tokens),
             (families.LLM_REASONING_TOKENS, call.reasoning_tokens),
-            (families.LLM_USAGE_MISSING, not call.has_usage),
-            (families.LLM_UNPRICED, call.cost_usd is None),
+            (families.LLM_USAGE_MISSING, not (call.has_usage or call.refused)),
+            (families.LLM_USAGE_INCONSISTENT, not call.usage_consistent),
+            (families.LLM_UNPRICED, call.cost_usd is None and not call.refused),
             (families.LLM_COST, call.cost_usd or 0),
+            (families.LLM_TOOL_CALLS, call.tool_calls),
         ):
             if amount:
                 self._metrics.add(declaration, values, float(amount))
+        self._fold_answer(call, values)
         if call.agent:
             self._add_to_agent(call)
+
+    def _fold_answer(self, call: LLMCall, values: tuple[str, ...]) -> None:
+        if speed := call.output_tokens_per_second:
+            self._metrics.observe(families.LLM_SPEED, (*values, str(call.streamed).lower()), speed)
+        if call.chunk_seconds:
+            self._metrics.observe(families.LLM_CHUNK, values, call.chunk_seconds)
+        if call.finish_reason:
+            self._metrics.add(families.LLM_FINISH_REASONS, (*values, call.finish_reason), 1.0)
+        for reason in call.retries:
+            self._metrics.add(families.LLM_RETRIES, (*values, reason), 1.0)
+        for limit, left in call.rate_limits.items():
+            self._metrics.set(families.LLM_RATE_LIMIT, (call.provider, limit), left)
 
     def _add_to_agent(self, call: LLMCall) -> None:
         agent = (call.agent,)

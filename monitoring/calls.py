@@ -5,8 +5,10 @@ Adapters make these when the answer is complete; none holds a statement's parame
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from decimal import Decimal
 from time import perf_counter
+from types import MappingProxyType
 
 from .context import current_block, current_record
 from .observation import Observation, outcome_of_exception
@@ -98,13 +100,46 @@ class LLMCall(Call):
     reasoning_tokens: int = 0
     has_usage: bool = False
     """Whether the provider told its token counts."""
+    usage_consistent: bool = True
+    """Whether the parts fit into their totals; where they do not they were cut, and there is no price."""
+    refused: bool = False
+    """Whether the provider answered with an error instead, so that no tokens were used."""
     cost_usd: Decimal | None = None
     """None where the price is not known."""
+    price_source: str = ""
+    """Who says so: ``provider``, ``own`` (``set_price``) or ``snapshot``; "" where nobody does."""
+    price_version: str = ""
+    """Of the snapshot: its source and date."""
+    service_tier: str = ""
+    """The tier or kind of processing that the answer tells, where it is not the usual one: ``flex``, ``batch``."""
     streamed: bool = False
     first_chunk_seconds: float = 0.0
     """Time to the first chunk of a stream that sent one."""
+    generating_seconds: float = 0.0
+    """Time from the first chunk of a stream to its last."""
+    chunks: int = 0
+    """Chunks that the reader got of a stream."""
+    finish_reason: str = ""
+    """In the provider's words: ``stop``, ``length``, ``tool_use``."""
+    tool_calls: int = 0
+    """Calls to tools that the model asked for."""
+    retries: tuple[str, ...] = ()
+    """Why the client tried again, for each time: a status, or ``connection``."""
+    rate_limits: Mapping[str, float] = MappingProxyType({})
+    """What is left of the provider's limits, by limit: ``requests``, ``tokens``. Read once a second at most."""
 
     @property
     def agent(self) -> str:
         """Return the nearest agent that made the call, "" outside of any."""
         return self.block.agent if self.block is not None else ""
+
+    @property
+    def chunk_seconds(self) -> float:
+        """Return the mean time from one chunk of a stream to the next, 0 where there were not two."""
+        return self.generating_seconds / (self.chunks - 1) if self.chunks > 1 else 0.0
+
+    @property
+    def output_tokens_per_second(self) -> float:
+        """Return how fast the answer came: since the first chunk, or in all where it is not a stream. 0 if unknown."""
+        seconds = self.generating_seconds if self.streamed else self.duration_seconds
+        return self.output_tokens / seconds if self.has_usage and seconds > 0 else 0.0

@@ -146,6 +146,10 @@ class Config:
     """Requests of this duration or more are kept whole, besides those that are slow for their route."""
     sample_rate: float = 0.01
     """Share of the other requests that are kept whole; 0 for none."""
+    llm_stream_usage: bool = False
+    """Ask providers with OpenAI's protocol for the token counts of streams (``stream_options``), which they do not tell
+    by themselves. The chunk that tells them is taken out unless the app asked for it, too.
+    """
     kept_per_second: float = 50.0
     """Requests that a process keeps whole in a second at most; failed ones have as many places again."""
     keep_facts_days: float = 14.0

@@ -14,6 +14,7 @@ _DB_LABELS: Final = ("db_system_name", "db_operation_name", "db_query_summary", 
 _CACHE_LABELS: Final = ("cache", "cache_system")
 _LLM_LABELS: Final = ("gen_ai_provider_name", "gen_ai_request_model", "gen_ai_operation_name")
 _LLM_LIMITS: Final = {"gen_ai_request_model": 100}
+_PER_SECOND: Final = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0)
 _AGENT: Final = ("gen_ai_agent_name",)
 
 
@@ -22,6 +23,10 @@ class CountsMetrics(Protocol):
 
     def add(self, declaration: Declaration, values: tuple[str, ...], amount: float) -> None:
         """Add to a counter."""
+        ...
+
+    def set(self, declaration: Declaration, values: tuple[str, ...], value: float) -> None:
+        """Set a gauge."""
         ...
 
     def observe(self, declaration: Declaration, values: tuple[str, ...], value: float) -> None:
@@ -73,6 +78,22 @@ LLM_FIRST_CHUNK: Final = _histogram(
     scale.LLM_SECONDS,
     limits=_LLM_LIMITS,
 )
+LLM_CHUNK: Final = _histogram(
+    "gen_ai_client_operation_time_per_output_chunk_seconds",
+    "Mean time from one chunk of a streamed answer to the next, once per stream.",
+    _LLM_LABELS,
+    scale.LLM_SECONDS,
+    limits=_LLM_LIMITS,
+)
+LLM_SPEED: Final = Declaration(
+    name="gen_ai_client_output_tokens_per_second",
+    kind="histogram",
+    help="Output tokens per second: of streams since the first chunk, of others in all.",
+    labels=(*_LLM_LABELS, "streamed"),
+    unit="quantity",
+    le=_PER_SECOND,
+    limits=_LLM_LIMITS,
+)
 
 
 def _tokens(what: str, help: str) -> Declaration:
@@ -95,9 +116,39 @@ LLM_UNPRICED: Final = _counter(
 )
 LLM_USAGE_MISSING: Final = _counter(
     "gen_ai_client_usage_missing_total",
-    "Calls whose provider did not tell the token counts.",
+    "Calls that may have used tokens whose provider did not tell the counts.",
     _LLM_LABELS,
     limits=_LLM_LIMITS,
+)
+
+LLM_USAGE_INCONSISTENT: Final = _counter(
+    "gen_ai_client_usage_inconsistent_total",
+    "Calls whose token counts contradict each other; their parts were cut to fit.",
+    _LLM_LABELS,
+    limits=_LLM_LIMITS,
+)
+LLM_FINISH_REASONS: Final = _counter(
+    "gen_ai_client_finish_reasons_total",
+    "Answers by the reason for which they ended.",
+    (*_LLM_LABELS, "gen_ai_response_finish_reason"),
+    limits={**_LLM_LIMITS, "gen_ai_response_finish_reason": 20},
+)
+LLM_TOOL_CALLS: Final = _counter(
+    "gen_ai_client_tool_calls_total", "Calls to tools that models asked for.", _LLM_LABELS, limits=_LLM_LIMITS
+)
+LLM_RETRIES: Final = _counter(
+    "gen_ai_client_retries_total",
+    "Attempts that clients repeated, by the reason: a status, or connection.",
+    (*_LLM_LABELS, "reason"),
+    limits={**_LLM_LIMITS, "reason": 20},
+)
+LLM_RATE_LIMIT: Final = Declaration(
+    name="gen_ai_client_rate_limit_remaining",
+    kind="gauge",
+    help="What a provider last said was left of a limit.",
+    labels=("gen_ai_provider_name", "limit"),
+    merge="min",
+    limits={"limit": 20},
 )
 
 AGENT_DURATION: Final = _histogram(

@@ -239,6 +239,7 @@ _DETAILS: Final[Mapping[type[Call], tuple[str, ...]]] = {
     LLMCall: (
         *("provider", "model", "response_model", "operation", "agent", "streamed", "first_chunk_seconds"),
         *("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "reasoning_tokens"),
+        *("finish_reason", "tool_calls", "retries", "service_tier", "price_source", "price_version"),
     ),
 }
 

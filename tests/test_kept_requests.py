@@ -343,6 +343,12 @@ def test_a_span_tells_what_its_kind_has(app: App) -> None:
         "cache_read_tokens": 0,
         "cache_write_tokens": 0,
         "reasoning_tokens": 0,
+        "finish_reason": "",
+        "tool_calls": 0,
+        "retries": (),
+        "service_tier": "",
+        "price_source": "",
+        "price_version": "",
         "cost_usd": 0.0125,
     }
 

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 from monitoring.integrations.attachment import Detach, Link
 
 from . import sdk
-from .calls import PendingCall, Provider
-from .usage import fields, openai_usage
+from .calls import Operation, PendingCall
+from .usage import Usage, fields, openai_usage
 
-_OPERATIONS: Final = {
-    "/chat/completions": "chat",
-    "/responses": "chat",
-    "/completions": "text_completion",
-    "/embeddings": "embeddings",
-}
 _PROVIDERS: Final = {
     "anthropic.com": "anthropic",
     "azure-api.net": "azure.ai.openai",
@@ -47,9 +42,8 @@ def carrier(client: Any) -> Any:
 
 
 def attach(client: Any, link: Link) -> Detach:
-    """Observe chat completions, responses, completions and embeddings."""
-    provider = Provider(provider_of(client.base_url.host), _note, openai_usage)
-    return sdk.attach(client, link, provider, _OPERATIONS)
+    """Observe chat completions, responses, completions, embeddings, images and audio."""
+    return sdk.attach(client, link, provider_of(client.base_url.host), _OPERATIONS, _STREAMS_WITHOUT_USAGE)
 
 
 def provider_of(host: str) -> str:
@@ -59,11 +53,48 @@ def provider_of(host: str) -> str:
     return next((_PROVIDERS[domain] for domain in domains if domain in _PROVIDERS), "openai")
 
 
-def _note(call: PendingCall, item: Any) -> None:
+def known(item: Any) -> Mapping[str, Any]:
+    """Return an SDK object's own fields, or the JSON that it was made of: those of a chunk are many, and no more are
+    looked at.
+    """
+    told: Mapping[str, Any] = item if item.__class__ is dict else item.__dict__
+    return told
+
+
+def note_chat(call: PendingCall, item: Any) -> None:
+    """Take what a chat completion tells, or a completion."""
     told = fields(item)
-    whole = told.get("response")
-    if whole is not None:  # an event of the Responses API that carries all there is so far
-        told = fields(whole)
+    _note_common(call, told)
+    for choice in told.get("choices") or ():
+        told_of_choice = known(choice)
+        if reason := told_of_choice.get("finish_reason"):
+            call.finish_reason = reason
+        message = told_of_choice.get("message")
+        if message is not None and (asked := known(message).get("tool_calls")):
+            call.tool_calls += len(asked)
+
+
+def note_chat_chunk(call: PendingCall, chunk: Any) -> object:
+    """Take what one chunk of them tells."""
+    told = chunk.__dict__
+    choices = told.get("choices")
+    if choices:
+        for choice in choices:
+            told_of_choice = choice.__dict__
+            if told_of_choice.get("finish_reason"):
+                call.finish_reason = told_of_choice["finish_reason"]
+            delta = told_of_choice.get("delta")
+            if delta is not None and (asked := delta.__dict__.get("tool_calls")):
+                call.tool_calls = max(call.tool_calls, *((known(one).get("index") or 0) + 1 for one in asked))
+    if told.get("usage") is not None:
+        _note_common(call, told)
+        return call.hides_usage and not choices
+    if call.chunks == 1:
+        _note_common(call, told)
+    return None
+
+
+def _note_common(call: PendingCall, told: Mapping[str, Any]) -> None:
     if (usage := told.get("usage")) is not None:
         call.usage = usage
     if model := told.get("model"):
@@ -71,5 +102,64 @@ def _note(call: PendingCall, item: Any) -> None:
     tier = told.get("service_tier")
     if tier and tier != "default":
         call.price_context = {"service_tier": tier}
-    if told.get("status") == "failed":
+
+
+def _note_embeddings(call: PendingCall, item: Any) -> None:
+    _note_common(call, fields(item))
+
+
+def _note_response(call: PendingCall, item: Any) -> None:
+    told = fields(item)
+    _note_common(call, told)
+    status = told.get("status")
+    if status == "failed":
         call.failure = "ResponseFailed"
+    unfinished = told.get("incomplete_details")
+    call.finish_reason = (known(unfinished).get("reason") if unfinished is not None else None) or status or ""
+    for item_of_output in told.get("output") or ():
+        if str(known(item_of_output).get("type")).endswith("_call"):
+            call.tool_calls += 1
+
+
+def _note_response_event(call: PendingCall, event: Any) -> None:
+    told = known(event)
+    whole = told.get("response")
+    if whole is not None:  # an event that carries all there is so far
+        call.tool_calls = 0
+        _note_response(call, whole)
+    elif told.get("type") == "error":
+        call.failure = "ResponseFailed"
+
+
+def _note_media(call: PendingCall, item: Any) -> None:
+    """Take what an answer tells that is an image, a transcription or a sound: its usage, if that is in tokens."""
+    told = fields(item)
+    usage = told.get("usage")
+    if usage is not None and fields(usage).get("type") != "duration":
+        call.usage = usage
+
+
+def _image_usage(told: Any) -> Usage:
+    """Return the usage of an image: what is not told to be text is image."""
+    usage = openai_usage(told)
+    out = fields(fields(told).get("output_tokens_details"))
+    if out.get("image_tokens") is None:
+        usage.output_image_tokens = usage.output_tokens - (out.get("text_tokens") or 0)
+    return usage
+
+
+_CHAT: Final = Operation("chat", note_chat, note_chat_chunk, openai_usage)
+_IMAGE: Final = Operation("image_generation", _note_media, _note_media, _image_usage)
+_TRANSCRIPTION: Final = Operation("transcription", _note_media, _note_media, openai_usage)
+_OPERATIONS: Final = {
+    "/chat/completions": _CHAT,
+    "/responses": Operation("chat", _note_response, _note_response_event, openai_usage),
+    "/completions": Operation("text_completion", note_chat, note_chat_chunk, openai_usage),
+    "/embeddings": Operation("embeddings", _note_embeddings, _note_embeddings, openai_usage),
+    "/images/generations": _IMAGE,
+    "/images/edits": _IMAGE,
+    "/audio/transcriptions": _TRANSCRIPTION,
+    "/audio/translations": _TRANSCRIPTION,
+    "/audio/speech": Operation("speech", _note_media, _note_media, openai_usage),
+}
+_STREAMS_WITHOUT_USAGE: Final = frozenset({"/chat/completions", "/completions"})

@@ -1,7 +1,7 @@
 """What a call costs in US dollars: prices of your own first, then a snapshot of genai-prices, else None.
 
-The snapshot (``prices.json``, MIT licence inside, made by ``scripts/update-prices``) is read at the first call that is
-priced. Models are found as genai-prices finds them: date suffixes and other names of a model match by its rules.
+The snapshot (``prices.json``, MIT licence inside, made by ``scripts/update-prices``) is read when the first client is
+wrapped. Models are found as genai-prices finds them: date suffixes and other names of a model match by its rules.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from decimal import Context, Decimal
 from functools import cache
-from operator import attrgetter
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,8 +26,10 @@ SNAPSHOT: Final = Path(__file__).with_name("prices.json")
 _FOUND_KEPT: Final = 1_000
 
 _PROVIDERS: Final = {
+    "aws.bedrock": "aws",
     "azure.ai.openai": "azure",
     "gcp.gemini": "google",
+    "gcp.vertex_ai": "google",
     "mistral_ai": "mistral",
     "moonshot_ai": "moonshotai",
     "x_ai": "x-ai",
@@ -44,20 +45,29 @@ _PARTS: Final[Mapping[str, tuple[str, int, frozenset[str]]]] = {
     "cache_audio_read_mtok": ("cache_audio_read_tokens", 1_000_000, frozenset({"input", "read", "audio"})),
     "output_mtok": ("output_tokens", 1_000_000, frozenset({"output"})),
     "output_audio_mtok": ("output_audio_tokens", 1_000_000, frozenset({"output", "audio"})),
+    "input_image_mtok": ("input_image_tokens", 1_000_000, frozenset({"input", "image"})),
+    "output_image_mtok": ("output_image_tokens", 1_000_000, frozenset({"output", "image"})),
+    "input_video_mtok": ("input_video_tokens", 1_000_000, frozenset({"input", "video"})),
+    "output_video_mtok": ("output_video_tokens", 1_000_000, frozenset({"output", "video"})),
     "output_reasoning_mtok": ("reasoning_tokens", 1_000_000, frozenset({"output", "reasoning"})),
     "requests_kcount": ("requests", 1_000, frozenset({"request"})),
     "web_searches_kcount": ("web_searches", 1_000, frozenset({"web"})),
 }
 """Each price's count, the count it is for, and of what it is a part: one with more marks is part of one with fewer."""
 
+_SMALLEST: Final = Decimal("1e-24")
+"""US dollars; prices of a token in the snapshot have 23 places at most."""
 _MATH: Final = Context(prec=28)
 """The app's own decimal context may round or raise, and a new one is made for each copied context of a stream."""
-_ZERO: Final = Decimal(0)
+
+_NO_CONTEXT: Final[PriceContext] = {}
 
 _COMPACT_DATE: Final = re.compile(r"-(20\d\d)(\d\d)(\d\d)(?=-|:|$)")
 
 _own_prices: dict[tuple[str, str], Price] = {}
 _found: dict[tuple[str, str], tuple[Model, bool] | None] = {}
+_steady: dict[tuple[str, tuple[str, ...]], Price] = {}
+"""Prices that are the same on each day and hour, of providers and models as calls name them."""
 
 
 def set_price(
@@ -83,31 +93,59 @@ def set_price(
     _own_prices[provider, model.lower()] = Price(rates)
 
 
-def cost_usd(
+Cost = tuple[Decimal | None, str]
+"""US dollars, None where the price is not known; and who says so: ``provider``, ``own``, ``snapshot`` or ""."""
+
+
+def cost_of(
     provider: str, models: tuple[str, ...], usage: Usage, context: PriceContext, now: datetime | None = None
-) -> Decimal | None:
+) -> Cost:
     """Return what ``usage`` costs by the first of ``models`` that has a price; None where none has one, or where the
     counts contradict each other. What the provider itself says it costs goes before all prices.
     """
     if usage.cost_usd is not None:
-        return usage.cost_usd
+        return usage.cost_usd, "provider"
     if not usage.consistent:
-        return None
-    for model in models:
-        price = _price(provider, model.lower(), context, now)
-        if price is not None:
-            return price.cost(usage)
-    return None
+        return None, ""
+    price = None if context or _own_prices else _steady.get((provider, models))
+    source = "snapshot"
+    if price is None:
+        price, source = _price(provider, models, context, now)
+    cost = price.cost(usage) if price is not None else None
+    return cost, source if cost is not None else ""
 
 
-def _price(provider: str, model: str, context: PriceContext, now: datetime | None) -> Price | None:
-    if _own_prices and (own := _own_prices.get((provider, model)) or _own_prices.get(("", model))):
-        return own
-    found = _find(provider, model)
-    if found is None:
-        return None
-    known, is_its_own = found
-    return known.price(context if is_its_own else {}, now)
+def _price(
+    provider: str, models: tuple[str, ...], context: PriceContext, now: datetime | None
+) -> tuple[Price | None, str]:
+    for model in map(str.lower, models):
+        if own := _own_prices.get((provider, model)) or _own_prices.get(("", model)):
+            return own, "own"
+        found = _find(provider, model)
+        if found is not None and (price := found[0].price(context if found[1] else _NO_CONTEXT, now)) is not None:
+            if found[0].is_steady and not context and not _own_prices:
+                _remember(_steady, (provider, models), price)
+            return price, "snapshot"
+    return None, ""
+
+
+def _remember(known: dict[Any, Any], key: Any, value: Any) -> None:
+    """Keep what was looked up. Model names come from requests, so it must not be kept for ever."""
+    if len(known) >= _FOUND_KEPT:
+        known.clear()
+    known[key] = value
+
+
+def load() -> None:
+    """Read the snapshot now, so that no call has to."""
+    _snapshot()
+
+
+@cache
+def version() -> str:
+    """Return what the snapshot was made of, and when."""
+    head = _snapshot()
+    return f"{head['source']}, {head['date']}"
 
 
 def _find(provider: str, model: str) -> tuple[Model, bool] | None:
@@ -115,9 +153,8 @@ def _find(provider: str, model: str) -> tuple[Model, bool] | None:
     try:
         return _found[key]
     except KeyError:
-        if len(_found) >= _FOUND_KEPT:
-            _found.clear()
-        found = _found[key] = _search(_PROVIDERS.get(provider, provider), model)
+        found = _search(_PROVIDERS.get(provider, provider), model)
+        _remember(_found, key, found)
         return found
 
 
@@ -134,8 +171,14 @@ def _search(provider: str, model: str) -> tuple[Model, bool] | None:
 
 @cache
 def _table() -> Mapping[str, Provider]:
-    snapshot = orjson.loads(SNAPSHOT.read_bytes())
-    return {name: Provider(known["models"], known["fallback"]) for name, known in snapshot["providers"].items()}
+    providers = _snapshot()["providers"]
+    return {name: Provider(known["models"], known["fallback"]) for name, known in providers.items()}
+
+
+@cache
+def _snapshot() -> Mapping[str, Any]:
+    snapshot: dict[str, Any] = orjson.loads(SNAPSHOT.read_bytes())
+    return snapshot
 
 
 @dataclass(slots=True)
@@ -191,6 +234,11 @@ class Model:
     variants: list[Any]
     _made: dict[tuple[int, ...], Price | None] = field(default_factory=dict)
 
+    @property
+    def is_steady(self) -> bool:
+        """Whether its price is the same at all times."""
+        return len(self.conditional) == 1
+
     def price(self, context: PriceContext, now: datetime | None) -> Price | None:
         """Return the price of now; None where it has none by tokens."""
         standard = self._standard(now) if len(self.conditional) > 1 else 0
@@ -230,46 +278,63 @@ def _holds(condition: Any, now: datetime | None) -> bool:
 class Price:
     """What the parts of a call's usage cost. A part without a price of its own costs what the whole does."""
 
-    __slots__ = ("_rates",)
+    __slots__ = ("_plain", "_rates")
 
     def __init__(self, rates: Mapping[str, Any]) -> None:
         keys = sorted((key for key in rates if key in _PARTS), key=lambda key: -len(_PARTS[key][2]))
         self._rates = [
             (
-                attrgetter(_PARTS[key][0]),
+                _PARTS[key][0],
                 *_per_unit(rates[key], _PARTS[key][1]),
                 tuple(place for place, part in enumerate(keys) if _PARTS[part][2] > _PARTS[key][2]),
             )
             for key in keys
         ]
+        self._plain = self._of_wholes()
+
+    def _of_wholes(self) -> tuple[int, int, int] | None:
+        """Return the prices of input, output and the request, for calls without cached tokens and the like; None where
+        they depend on the number of tokens.
+        """
+        prices = {name: price for name, price, tiers, _ in self._rates}
+        if any(tiers for _, _, tiers, _ in self._rates):
+            return None
+        return prices.get("input_tokens", 0), prices.get("output_tokens", 0), prices.get("requests", 0)
 
     def cost(self, usage: Usage) -> Decimal | None:
         """Return US dollars; None where parts are greater than their whole."""
-        total = _ZERO
+        if self._plain is not None and usage.has_no_parts:
+            asked, answered, once = self._plain
+            return _MATH.multiply(asked * usage.input_tokens + answered * usage.output_tokens + once, _SMALLEST)
+        total = 0
         counts: list[int] = []
-        for count_of, price, tiers, parts in self._rates:
-            count = count_of(usage)
+        for name, price, tiers, parts in self._rates:
+            count = getattr(usage, name)
             for part in parts:
                 count -= counts[part]
             counts.append(count)
-            if count < 0:
-                return None
             if count:
-                in_tier = _price_in_tier(price, tiers, usage.input_tokens) if tiers else price
-                total = _MATH.add(total, _MATH.multiply(in_tier, count))
-        return total
+                if count < 0:
+                    return None
+                total += count * (_price_in_tier(price, tiers, usage.input_tokens) if tiers else price)
+        return _MATH.multiply(total, _SMALLEST)
 
 
-Tiers = tuple[tuple[int, Decimal], ...]
+Tiers = tuple[tuple[int, int], ...]
 """First input token and price, the highest tier first. Past a tier's first token all tokens cost its price."""
 
 
-def _per_unit(told: Any, units: int) -> tuple[Decimal, Tiers]:
+def _per_unit(told: Any, units: int) -> tuple[int, Tiers]:
     base, *tiers = told if isinstance(told, list) else [told]
-    return _MATH.divide(Decimal(base), units), tuple(
-        (start, _MATH.divide(Decimal(price), units)) for start, price in sorted(tiers, reverse=True)
+    return _in_smallest(base, units), tuple(
+        (start, _in_smallest(price, units)) for start, price in sorted(tiers, reverse=True)
     )
 
 
-def _price_in_tier(base: Decimal, tiers: Tiers, input_tokens: int) -> Decimal:
+def _in_smallest(told: Any, units: int) -> int:
+    """Return a price per unit as a whole number, so that a call's cost is sums and products of those."""
+    return round(_MATH.divide(_MATH.divide(Decimal(told), units), _SMALLEST))
+
+
+def _price_in_tier(base: int, tiers: Tiers, input_tokens: int) -> int:
     return next((price for start, price in tiers if input_tokens > start), base)

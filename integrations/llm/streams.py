@@ -6,21 +6,27 @@ its reader (``closed_early``), or dropped (``abandoned``).
 
 from __future__ import annotations
 
-import copy
-import inspect
 import weakref
 from collections.abc import AsyncGenerator, Callable, Generator
 from typing import Any
 
-from monitoring.integrations.attachment import Detach, replace_attributes
+from monitoring.context import reset
+from monitoring.integrations.attachment import Detach, inside_llm_call, replace_attributes
 
 from .calls import PendingCall
 
+Begin = Callable[[], PendingCall | None]
+IsClosed = Callable[[], bool]
+
 
 def watch(stream: Any, call: PendingCall) -> None:
-    """Let ``call`` see the chunks of an SDK's stream, and how it ends."""
-    chunks, response = _independent_chunks(stream), stream.response
-    watched = (_watched_async if inspect.isasyncgen(chunks) else _watched)(chunks, response, call)
+    """Let ``call`` see the chunks of a Stainless SDK's stream, and how it ends."""
+    stream._iterator = watch_response(_independent_chunks(stream), stream.response, call)
+
+
+def watch_response(chunks: Any, response: Any, call: PendingCall) -> Any:
+    """Return a generator of the chunks of an HTTP response; who closes the response closes the stream."""
+    watched = _reader(chunks)(chunks, lambda: call, lambda: bool(response.is_closed))
     reader = weakref.ref(watched)
 
     def closed() -> None:
@@ -31,7 +37,7 @@ def watch(stream: Any, call: PendingCall) -> None:
             call.end(None, "closed_early")
 
     restore = before_close(response, closed)
-    stream._iterator = watched
+    return watched
 
 
 def before_close(response: Any, act: Callable[[], None]) -> Detach:
@@ -49,6 +55,34 @@ def before_close(response: Any, act: Callable[[], None]) -> Detach:
     return replace_attributes(response, {"close": closing, "aclose": aclosing})
 
 
+def watch_generator(chunks: Any, begin: Begin) -> Any:
+    """Return a generator of the chunks of a generator, which sends its request when it is first asked for one.
+
+    One that is closed knows its own weak references; of one that is dropped they are gone.
+    """
+    known: list[weakref.ref[Any]] = []
+    watched = _reader(chunks)(chunks, begin, lambda: known[0]() is not None)
+    known.append(weakref.ref(watched))
+    return watched
+
+
+def watch_closable(chunks: Any, close: Callable[[], None], call: PendingCall) -> tuple[Any, Callable[[], None]]:
+    """Return a generator of the chunks of a stream, and what to call in the place of its ``close``."""
+    watched = _reader(chunks)(chunks, lambda: call, bool)
+    reader = weakref.ref(watched)
+
+    def closing() -> None:
+        if reader() is not None:
+            call.end(None, "closed_early")
+        close()
+
+    return watched, closing
+
+
+def _reader(chunks: Any) -> Callable[..., Any]:
+    return _read_async if hasattr(chunks, "__anext__") else _read
+
+
 def _is_running(generator: Any) -> bool:
     return getattr(generator, "gi_running", False) or getattr(generator, "ag_running", False)
 
@@ -57,44 +91,71 @@ def _independent_chunks(stream: Any) -> Any:
     """Return a generator of the chunks that does not hold the stream, so that a dropped stream ends at once and not
     when the garbage collector finds it.
     """
-    twin = copy.copy(stream)
+    twin = object.__new__(type(stream))
+    vars(twin).update(vars(stream))
     vars(twin).pop("_iterator", None)
     return twin.__stream__()
 
 
-def _watched(chunks: Any, response: Any, call: PendingCall) -> Generator[Any, None, None]:
+def _read(chunks: Any, begin: Begin, is_closed: IsClosed) -> Generator[Any, None, None]:
+    """Yield the chunks and show them to the call, which begins when the first is asked for."""
+    call = begin()
+    take = _ignored if call is None else call.take
+    token = None if call is None else inside_llm_call.set(call)
     try:
         for chunk in chunks:
-            call.note(chunk)
+            if token is not None:
+                inside_llm_call.reset(token)
+                token = None
+            if take(chunk):
+                continue
             yield chunk
     except GeneratorExit:
-        call.drop(_lost_interest(response))
+        if call is not None:
+            call.drop("closed_early" if is_closed() else "abandoned")
         raise
     except BaseException as error:
-        call.end(error)
+        if call is not None:
+            call.end(error)
         raise
     else:
-        call.end()
+        if call is not None:
+            call.end()
     finally:
+        if token is not None:
+            reset(inside_llm_call, token)
         chunks.close()
 
 
-async def _watched_async(chunks: Any, response: Any, call: PendingCall) -> AsyncGenerator[Any, None]:
+async def _read_async(chunks: Any, begin: Begin, is_closed: IsClosed) -> AsyncGenerator[Any, None]:
+    """Do the same with a stream that is read by ``async for``."""
+    call = begin()
+    take = _ignored if call is None else call.take
+    token = None if call is None else inside_llm_call.set(call)
     try:
         async for chunk in chunks:
-            call.note(chunk)
+            if token is not None:
+                inside_llm_call.reset(token)
+                token = None
+            if take(chunk):
+                continue
             yield chunk
     except GeneratorExit:
-        call.drop(_lost_interest(response))
+        if call is not None:
+            call.drop("closed_early" if is_closed() else "abandoned")
         raise
     except BaseException as error:
-        call.end(error)
+        if call is not None:
+            call.end(error)
         raise
     else:
-        call.end()
+        if call is not None:
+            call.end()
     finally:
+        if token is not None:
+            reset(inside_llm_call, token)
         await chunks.aclose()
 
 
-def _lost_interest(response: Any) -> str:
-    return "closed_early" if response.is_closed else "abandoned"
+def _ignored(chunk: Any) -> object:
+    """Take nothing: nobody listens."""

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from monitoring.integrations.llm import prices
-from monitoring.integrations.llm.prices import SNAPSHOT, cost_usd, set_price
+from monitoring.integrations.llm.prices import SNAPSHOT, cost_of, set_price
 from monitoring.integrations.llm.usage import Usage, anthropic_usage, merge_anthropic_usage, openai_usage
 
 BUNDLED = json.loads(SNAPSHOT.read_text())["providers"]
@@ -31,10 +31,16 @@ USAGES = [
 ]
 
 
+def cost_usd(provider: str, models: tuple[str, ...], usage: Usage, context: dict[str, str], now: datetime) -> Any:
+    """Return what a call costs, None where that is not known."""
+    return cost_of(provider, models, usage, context, now)[0]
+
+
 @pytest.fixture(autouse=True)
 def no_prices_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
     """Start each test with the snapshot alone."""
     monkeypatch.setattr(prices, "_own_prices", {})
+    monkeypatch.setattr(prices, "_steady", {})
 
 
 def _names(rule: Any) -> Iterator[str]:
@@ -166,8 +172,9 @@ def test_what_was_looked_up_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prices, "_found", {})
     monkeypatch.setattr(prices, "_FOUND_KEPT", 20)
     for number in range(100):
-        cost_usd("openai", (f"model-{number}",), Usage(input_tokens=1), {}, NOW)
+        cost_usd("openai", (f"gpt-4o-{number}", "gpt-4o"), Usage(input_tokens=1), {}, NOW)
     assert 0 < len(prices._found) <= 20
+    assert 0 < len(prices._steady) <= 20
 
 
 def test_the_snapshot_carries_its_licence_and_date() -> None:
@@ -214,7 +221,7 @@ def test_the_snapshot_carries_its_licence_and_date() -> None:
             Usage(100, 50, reasoning_tokens=30),
         ),
         ({"prompt_tokens": 100, "completion_tokens": 20, "prompt_cache_hit_tokens": 40}, Usage(100, 20, 40)),
-        ({"prompt_tokens": None, "completion_tokens": -3, "input_tokens": "many"}, Usage()),
+        ({"prompt_tokens": None, "output_tokens": -3, "input_tokens": "many"}, Usage(consistent=False)),
         ({"prompt_tokens": 1, "cost": {"total_cost": 0.25}}, Usage(1, cost_usd=Decimal("0.25"))),
         ({"prompt_tokens": 1, "cost": float("nan")}, Usage(1)),
         ({"prompt_tokens": 1, "cost": True}, Usage(1)),

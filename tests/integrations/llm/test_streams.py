@@ -17,6 +17,8 @@ import monitoring
 from monitoring.cells import registry
 from monitoring.context import current_record, muted
 from monitoring.integrations.llm import calls as pending
+from monitoring.integrations.llm import openai as openai_adapter
+from monitoring.integrations.llm.usage import openai_usage
 from monitoring.observation import Observation, RequestRecord
 from monitoring.recorder import Recorder
 from monitoring.testing import MemorySink, use
@@ -239,7 +241,8 @@ def test_a_bug_in_reading_chunks_does_not_reach_the_reader(llm_port: int, monkey
         raise RuntimeError("a bug")
 
     with openai.OpenAI(**OpenAISubject(llm_port).settings) as client:
-        monkeypatch.setattr("monitoring.integrations.llm.openai._note", broken)
+        reading = pending.Operation("chat", broken, broken, openai_usage)
+        monkeypatch.setitem(openai_adapter._OPERATIONS, "/chat/completions", reading)
         integrations.wrap(client, recorder_of=lambda: recorder)
         chunks = list(client.chat.completions.create(model=GPT, messages=says("hello"), stream=True))
     assert len(chunks) == len(failures) > 1
