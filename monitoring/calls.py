@@ -78,6 +78,15 @@ class HTTPCall(Call):
     """0 where no response came."""
 
 
+class ToolCall(Call):
+    """One call to a tool of an agent that a client makes, such as one of MCP; tools of one's own are blocks."""
+
+    kind = "span"
+    name: str = ""
+    """The tool's name."""
+    attributes = MappingProxyType({"tool": True})
+
+
 class LLMCall(Call):
     """One call to a language model, streamed or not. Tokens are totals: cached ones are part of ``input_tokens``,
     reasoning ones of ``output_tokens``.
@@ -132,6 +141,11 @@ class LLMCall(Call):
     def agent(self) -> str:
         """Return the nearest agent that made the call, "" outside of any."""
         return self.block.agent if self.block is not None else ""
+
+    @property
+    def is_unpriced(self) -> bool:
+        """Whether it may have cost something that is not known."""
+        return self.cost_usd is None and not self.refused
 
     @property
     def chunk_seconds(self) -> float:

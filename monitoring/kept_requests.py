@@ -10,8 +10,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from .calls import CacheCall, Call, DatabaseCall, HTTPCall, LLMCall
-from .observation import Kind, Observation, RequestRecord
+from .calls import CacheCall, Call, DatabaseCall, HTTPCall, LLMCall, ToolCall
+from .observation import Kind, Observation, RequestRecord, Run
 from .outbox import Outbox
 from .recorder import Fold
 from .store.facts import RequestFact, SpanFact
@@ -236,6 +236,7 @@ _DETAILS: Final[Mapping[type[Call], tuple[str, ...]]] = {
     DatabaseCall: ("system", "operation", "statement", "rows"),
     CacheCall: ("cache", "system", "hits", "misses"),
     HTTPCall: ("method", "host", "status"),
+    ToolCall: (),
     LLMCall: (
         *("provider", "model", "response_model", "operation", "agent", "streamed", "first_chunk_seconds"),
         *("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "reasoning_tokens"),
@@ -244,11 +245,19 @@ _DETAILS: Final[Mapping[type[Call], tuple[str, ...]]] = {
 }
 
 
+def _sums(run: Run) -> Mapping[str, Any]:
+    names = ("root", "llm_calls", "llm_tokens", "llm_cost_usd", "llm_unpriced", "tool_calls")
+    return {"run_id": run.id, **{name: getattr(run, name) for name in names}}
+
+
 def _detail(call: Observation) -> Mapping[str, Any]:
     if not isinstance(call, Call):
         attributes = call.attributes or {}
-        return {**attributes["dimensions"], "id": attributes["id"]} if call.kind == "operation" else dict(attributes)
-    detail = {name: getattr(call, name) for name in _DETAILS[type(call)]}
+        if call.kind == "operation":
+            return {**attributes["dimensions"], "id": attributes["id"]}
+        run = call.opened.run if call.opened is not None else None
+        return {**attributes, **(_sums(run) if run is not None else {})}
+    detail: dict[str, Any] = {**(call.attributes or {}), **{name: getattr(call, name) for name in _DETAILS[type(call)]}}
     if call.error_type:
         detail["error_type"] = call.error_type
     if isinstance(call, LLMCall):

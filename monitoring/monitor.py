@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .agent_log import AgentLog
+from .agent_runs import AgentRuns
 from .analytics import Analytics
 from .background import Background
 from .call_metrics import CallMetrics
@@ -394,6 +395,7 @@ class Monitoring:
             self.error_tracker,  # first: it names the group that the line of a request shows
             self.metrics,
             CallMetrics(self.metrics),
+            AgentRuns(self.metrics),  # before those that tell of runs
             RECENT,
             self.analytics,
             RequestLog(self.log_lines),

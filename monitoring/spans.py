@@ -69,8 +69,10 @@ class Span:
     def _open(self) -> Block:
         parent = current_block.get()
         if self._kind == "agent":
-            return Block(self._name, parent, self._name, Run(new_ids()[1]))
-        return Block(self._name, parent, parent.agent if parent is not None else "")
+            around = next(parent.runs(), None) if parent is not None else None
+            run = Run(new_ids()[1], around.root if around is not None else "")
+            return Block(self._name, parent, agent=self._name, run=run)
+        return Block(self._name, parent)
 
     def _report_start(self, block: Block) -> None:
         start = Observation("agent_start", self._name, "", 0.0, current_record.get(), None, self._attributes)

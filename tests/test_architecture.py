@@ -30,6 +30,7 @@ LAYERS = [
     {
         "metrics",
         "call_metrics",
+        "agent_runs",
         "error_tracker",
         "analytics",
         "kept_requests",

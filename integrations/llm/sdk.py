@@ -53,7 +53,10 @@ def attach(
     begin = _beginning(link, provider, operations, streams_without_usage)
     observed = _observed_async if inspect.iscoroutinefunction(request) else _observed
     limits = RateLimits()
-    asides: dict[str, Callable[[Request], Request]] = {"_process_response": partial(_heeding, limits), "_sleep_for_retry": _counting}
+    asides: dict[str, Callable[[Request], Request]] = {
+        "_process_response": partial(_heeding, limits),
+        "_sleep_for_retry": _counting,
+    }
     return replace_attributes(
         client,
         {
