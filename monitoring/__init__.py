@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from .budgets import Budget, BudgetExceeded
 from .cells import Merge
 from .config import Config, ConfigError
 from .context import ContextExecutor, bind, carry_context, request_id, set_user
@@ -38,6 +39,8 @@ __version__ = "0.1.0"
 
 __all__ = [
     "OTLP",
+    "Budget",
+    "BudgetExceeded",
     "Config",
     "ConfigError",
     "ContextExecutor",

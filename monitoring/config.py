@@ -19,7 +19,7 @@ ENVIRONMENT_PREFIX: Final = "MONITORING_"
 
 _HEADER_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _NOT_TEXT: Final = frozenset(
-    {"authorize", "categorize", "rules", "channels", "log_handlers", "log_processors", "scrub_rules"}
+    {"authorize", "budgets", "categorize", "rules", "channels", "log_handlers", "log_processors", "scrub_rules"}
 )
 """Settings that no environment variable can hold."""
 _TRUE: Final = frozenset({"1", "true", "yes", "on"})
@@ -168,6 +168,10 @@ class Config:
     categorize: Callable[[BaseException], str | None] | None = None
     """The app's own say over an error's category; None, also as its answer, leaves it to the pack."""
 
+    budgets: tuple[Any, ...] = ()
+    """What LLM calls may cost (``monitoring.Budget``), over all processes that share the store; without a store each
+    process counts alone.
+    """
     rules: tuple[Any, ...] = ()
     """Alert rules (``monitoring.Rule``), besides the default ones; one of the same name replaces it."""
     channels: tuple[Any, ...] = ()
@@ -363,6 +367,7 @@ _RULES: Final[tuple[tuple[str, Callable[[Any], bool], str], ...]] = (
     ("keep_facts_days", lambda value: value > 0, "a positive number of days, for example 14"),
     ("keep_minutes_days", lambda value: value >= 0.5, "at least half a day, for example 7"),
     ("store_max_bytes", lambda value: value >= 16 * 1024 * 1024, "at least 16777216 bytes"),
+    ("budgets", lambda value: isinstance(value, (tuple, list)), "a list of monitoring.Budget"),
     ("rules", lambda value: isinstance(value, (tuple, list)), "a list of monitoring.Rule"),
     ("channels", lambda value: isinstance(value, (tuple, list)), "a list of channels such as monitoring.Email"),
     ("base_url", lambda value: value == "" or value.startswith(("http://", "https://")), "an http or https URL, or ''"),

@@ -194,6 +194,20 @@ TOOL_DURATION: Final = _histogram(
     limits={"gen_ai_tool_name": 200},
 )
 
+BUDGET_SPENT: Final = Declaration(
+    name="monitoring_budget_spent_ratio",
+    kind="gauge",
+    help="Share of a budget that is spent in its hour or day; of one by user, feature or agent, the highest share.",
+    labels=("budget",),
+    merge="max",
+)
+BUDGET_UNPRICED: Final = _counter(
+    "monitoring_budget_unpriced_calls_total", "LLM calls on a budget whose price is not known.", ("budget",)
+)
+BUDGET_REFUSALS: Final = _counter(
+    "monitoring_budget_refusals_total", "LLM calls that were not sent because a budget was spent.", ("budget",)
+)
+
 OPERATION_DURATION: Final = _histogram(
     "monitoring_operation_duration_seconds",
     "Time to complete business operations, by outcome: ok, failed or abandoned.",

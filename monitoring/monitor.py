@@ -15,6 +15,7 @@ from .agent_log import AgentLog
 from .agent_runs import AgentRuns
 from .analytics import Analytics
 from .background import Background
+from .budgets import Budgets, checked
 from .call_metrics import CallMetrics
 from .cells import CellFolder, CellRegistry, Merge, NullRegistry, default_folder
 from .config import Config, ConfigError, with_settings
@@ -87,8 +88,10 @@ class Monitoring:
             self.outbox, self.metrics.count_error, self.background_failed, _error_settings(config, scrubber)
         )
         self.analytics = Analytics(self.outbox, self.metrics, self.open_database)
+        self.budgets = self._make_budgets(config)
         self._kept = _kept_requests(config, self.outbox, self._start_background)
         self.recorder = Recorder([*self._own_sinks(), *sinks], on_failure, count_failure=self.metrics.count_failure)
+        self.recorder.before_llm_call = self.budgets.admit
         self.background = Background(self._make_flusher, on_failure=self.background_failed, on_fork=self._after_fork)
         self._read_side = _ReadSide()
         self.edge: Edge | None = Edge(
@@ -340,6 +343,7 @@ class Monitoring:
         self.outbox.start_anew()
         self.error_tracker.start_anew()
         self.analytics.start_anew()
+        self.budgets.start_anew()
         self._kept.start_anew()
         self.lifecycle.start_anew()
         self._read_side = _ReadSide()
@@ -396,12 +400,26 @@ class Monitoring:
             self.metrics,
             CallMetrics(self.metrics),
             AgentRuns(self.metrics),  # before those that tell of runs
+            self.budgets,
             RECENT,
             self.analytics,
             RequestLog(self.log_lines),
             AgentLog(self.log_lines),
             self._kept,  # last: it keeps the lines, too
         ]
+
+    def _make_budgets(self, config: Config) -> Budgets:
+        try:
+            budgets = list(checked(config.budgets))
+        except ValueError as error:
+            raise ConfigError(str(error)) from None
+        return Budgets(
+            budgets,
+            self.metrics,
+            hash_users=config.hash_users,
+            on_first=self._start_background,
+            on_failure=self.background_failed,
+        )
 
     def _make_health(self, scrubber: Scrubber | None) -> HealthChecks:
         return HealthChecks(
@@ -525,6 +543,7 @@ class _Inactive(Monitoring):
         self.recorder = NullRecorder()
         self.errors = Errors(self.open_database)
         self.analytics = Analytics(self.outbox, self.metrics, self.open_database)
+        self.budgets = Budgets((), self.metrics)
         self.background = Background(self._make_flusher, on_failure=self.background_failed)
         self._read_side = _ReadSide()
         self.edge = None

@@ -29,6 +29,7 @@ LAYERS = [
     {"middleware", "spans", "operations"},  # edges
     {
         "metrics",
+        "budgets",
         "call_metrics",
         "agent_runs",
         "error_tracker",

@@ -29,6 +29,11 @@ def beginning(link: Link, provider: str, ask: Ask, *, streamed: bool = False) ->
             asked = ask(args, kwargs)
             if asked is None:
                 return None
+        except Exception as error:
+            recorder.failed(f"{ask.__module__}.ask", error)
+            return None
+        recorder.before_llm_call()
+        try:
             call = PendingCall(link, recorder, provider, *asked)
             if streamed:
                 call.stream()

@@ -117,6 +117,11 @@ def _beginning(
             operation = operations.get(url) or operations.get(str(url).partition("?")[0])
             if operation is None or options.method.lower() != "post":
                 return None
+        except Exception as error:
+            recorder.failed(f"{__name__}.begin", error)
+            return None
+        recorder.before_llm_call()
+        try:
             asked = options.json_data
             model = asked.get("model") if asked.__class__ is dict else ""
             call = PendingCall(link, recorder, provider, operation, model)
