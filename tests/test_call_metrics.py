@@ -165,6 +165,45 @@ def test_a_call_that_did_not_end_well_says_how(
     assert values(current, families.LLM_DURATION) == {(*LLM, label): 1}
 
 
+def test_a_call_that_was_refused_misses_nothing(current: Monitoring) -> None:
+    """It used no tokens, and there is nothing to pay."""
+    current.recorder.record(model(refused=True, has_usage=False, cost_usd=None))
+    assert values(current, families.LLM_USAGE_MISSING) == values(current, families.LLM_UNPRICED) == {}
+
+
+def test_counts_that_contradict_each_other_are_counted(current: Monitoring) -> None:
+    """Besides the tokens, which were cut to fit."""
+    current.recorder.record(model(usage_consistent=False, cost_usd=None))
+    assert values(current, families.LLM_USAGE_INCONSISTENT) == {LLM: 1}
+
+
+def test_the_speed_of_an_answer_is_its_own_for_streams(current: Monitoring) -> None:
+    """They are timed from the first chunk, and others in all."""
+    current.recorder.record(model(streamed=True, chunks=11, generating_seconds=2.0))
+    current.recorder.record(model(duration_seconds=0.5))
+    current.recorder.record(model(has_usage=False))
+    sums = {tuple(one.labels.values()): one.value for one in series(current, families.LLM_SPEED)}
+    assert sums == {(*LLM, "true"): 10, (*LLM, "false"): 40}
+    assert [one.value for one in series(current, families.LLM_CHUNK)] == [0.2]
+
+
+def test_how_answers_end_is_counted(current: Monitoring) -> None:
+    """By their reason, with the calls to tools and the retries that it took."""
+    current.recorder.record(model(finish_reason="stop"))
+    current.recorder.record(model(finish_reason="tool_calls", tool_calls=2, retries=("429", "429", "connection")))
+    assert values(current, families.LLM_FINISH_REASONS) == {(*LLM, "stop"): 1, (*LLM, "tool_calls"): 1}
+    assert values(current, families.LLM_TOOL_CALLS) == {LLM: 2}
+    assert values(current, families.LLM_RETRIES) == {(*LLM, "429"): 2, (*LLM, "connection"): 1}
+
+
+def test_what_is_left_of_a_limit_is_the_last_that_was_told(current: Monitoring) -> None:
+    """By provider and limit."""
+    current.recorder.record(model(rate_limits={"requests": 59.0, "tokens": 100.0}))
+    current.recorder.record(model(rate_limits={"requests": 58.0}))
+    current.recorder.record(model())
+    assert values(current, families.LLM_RATE_LIMIT) == {("openai", "requests"): 58, ("openai", "tokens"): 100}
+
+
 def test_models_are_capped(current: Monitoring) -> None:
     """Their names come from the app's users in some apps."""
     for number in range(130):

@@ -27,14 +27,14 @@ def watch(stream: Any, call: PendingCall) -> None:
 def watch_response(chunks: Any, response: Any, call: PendingCall) -> Any:
     """Return a generator of the chunks of an HTTP response; who closes the response closes the stream."""
     watched = _reader(chunks)(chunks, lambda: call, lambda: bool(response.is_closed))
-    reader = weakref.ref(watched)
+    reader, known = weakref.ref(watched), weakref.ref(call)  # the response goes later than a stream that is dropped
 
     def closed() -> None:
         """Tell a reader who closes the stream from the generator itself, which closes it at its end."""
         restore()
-        reading = reader()
-        if reading is not None and not _is_running(reading):
-            call.end(None, "closed_early")
+        reading, read = reader(), known()
+        if reading is not None and read is not None and not _is_running(reading):
+            read.end(None, "closed_early")
 
     restore = before_close(response, closed)
     return watched

@@ -12,12 +12,22 @@ import pytest
 from genai_prices import Usage as OracleUsage
 from genai_prices import calc_price, types
 from genai_prices.data import providers
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from monitoring.integrations.llm import prices
 from monitoring.integrations.llm.prices import SNAPSHOT, cost_of, set_price
-from monitoring.integrations.llm.usage import Usage, anthropic_usage, merge_anthropic_usage, openai_usage
+from monitoring.integrations.llm.usage import (
+    Usage,
+    anthropic_usage,
+    bedrock_usage,
+    cohere_usage,
+    gemini_usage,
+    merge_anthropic_usage,
+    ollama_usage,
+    openai_usage,
+    plain_usage,
+)
 
 BUNDLED = json.loads(SNAPSHOT.read_text())["providers"]
 NAMES = {theirs: ours for ours, theirs in prices._PROVIDERS.items()}
@@ -28,6 +38,8 @@ USAGES = [
     Usage(input_tokens=300_000, output_tokens=10),
     Usage(input_tokens=5_000, cache_write_tokens=4_000, cache_write_1h_tokens=3_000, output_tokens=1),
     Usage(input_tokens=5_000, input_audio_tokens=1_000, output_tokens=70, output_audio_tokens=60),
+    Usage(input_tokens=5_000, input_image_tokens=1_000, output_tokens=70, output_image_tokens=60),
+    plain_usage(1_000, 200),
 ]
 
 
@@ -69,6 +81,8 @@ def _oracle(provider: str, model: str, usage: Usage, context: dict[str, str], no
         output_tokens=usage.output_tokens,
         output_reasoning_tokens=usage.reasoning_tokens,
         output_audio_tokens=usage.output_audio_tokens,
+        input_image_tokens=usage.input_image_tokens,
+        output_image_tokens=usage.output_image_tokens,
     )
     try:
         return calc_price(
@@ -95,6 +109,39 @@ def test_every_model_costs_what_genai_prices_says(provider: types.Provider) -> N
                         wrong.append((name, context, expected, cost))
     assert wrong == []
     assert priced
+
+
+GRID_MODELS = (
+    *(("openai", model) for model in ("gpt-4o", "gpt-5", "gpt-5-mini", "o3", "text-embedding-3-small")),
+    *(("anthropic", model) for model in ("claude-haiku-4-5", "claude-sonnet-4-5", "claude-opus-4-5")),
+    *(("gcp.gemini", model) for model in ("gemini-2.5-pro", "gemini-2.5-flash")),
+    *(("aws.bedrock", model) for model in ("us.anthropic.claude-haiku-4-5-20251001-v1:0", "amazon.nova-pro-v1:0")),
+    *(("mistral_ai", "mistral-small-latest"), ("cohere", "command-r-plus"), ("deepseek", "deepseek-chat")),
+)
+GRID_TIERS: list[dict[str, str]] = [
+    {},
+    *({"service_tier": tier} for tier in ("default", "flex", "priority")),
+    {"processing": "batch"},
+    {"speed": "fast"},
+]
+
+
+@pytest.mark.parametrize(("provider", "model"), GRID_MODELS, ids=lambda name: name)
+def test_a_grid_of_calls_costs_what_genai_prices_says(provider: str, model: str) -> None:
+    """Over tiers, sizes around limits, and shares that were cached, written and thought: to 1e-6 dollars."""
+    theirs = prices._PROVIDERS.get(provider, provider)
+    compared = 0
+    for context in GRID_TIERS:
+        for asked in (0, 1, 1_000, 199_999, 200_001, 1_000_000):
+            for read, written, thought in ((0, 0, 0), (asked // 2, 0, 0), (asked // 2, asked // 4, 7), (asked, 0, 50)):
+                usage = Usage(asked, 50, read, written, reasoning_tokens=thought)
+                expected = _oracle(theirs, model, usage, context, NOW)
+                cost = cost_usd(provider, (model,), usage, context, NOW)
+                assert expected is not None
+                assert cost is not None
+                assert abs(cost - expected) < Decimal("0.000001")
+                compared += 1
+    assert compared == 144
 
 
 @pytest.mark.parametrize(
@@ -249,6 +296,59 @@ def test_anthropic_usage_is_made_into_totals() -> None:
     assert anthropic_usage(merge_anthropic_usage(told, {"output_tokens": 12})).output_tokens == 12
 
 
+@pytest.mark.parametrize(
+    ("read", "told", "expected"),
+    [
+        (
+            gemini_usage,
+            {
+                "prompt_token_count": 95,
+                "tool_use_prompt_token_count": 5,
+                "cached_content_token_count": 40,
+                "candidates_token_count": 20,
+                "thoughts_token_count": 30,
+                "prompt_tokens_details": [{"modality": "AUDIO", "token_count": 60}, {"modality": "TEXT"}],
+                "candidates_tokens_details": [{"modality": "IMAGE", "token_count": 15}],
+                "cache_tokens_details": [{"modality": "AUDIO", "token_count": 10}],
+            },
+            Usage(
+                100,
+                50,
+                40,
+                reasoning_tokens=30,
+                input_audio_tokens=60,
+                output_image_tokens=15,
+                cache_audio_read_tokens=10,
+            ),
+        ),
+        (gemini_usage, {"prompt_token_count": 9, "candidates_token_count": None}, Usage(9)),
+        (
+            bedrock_usage,
+            {
+                "inputTokens": 10,
+                "outputTokens": 5,
+                "cacheReadInputTokens": 3,
+                "cacheWriteInputTokens": 2,
+                "cacheDetails": [{"ttl": "1h", "inputTokens": 2}],
+            },
+            Usage(15, 5, 3, 2, cache_write_1h_tokens=2),
+        ),
+        (ollama_usage, {"prompt_eval_count": 11, "eval_count": 7}, Usage(11, 7)),
+        (
+            cohere_usage,
+            {"billed_units": {"input_tokens": 10.0, "output_tokens": 4.0}, "tokens": {"input_tokens": 70}},
+            Usage(10, 4),
+        ),
+        (cohere_usage, {"tokens": {"input_tokens": 70, "output_tokens": 5}, "cached_tokens": 20}, Usage(70, 5, 20)),
+    ],
+    ids=["gemini", "gemini in part", "bedrock", "ollama", "cohere billed", "cohere"],
+)
+def test_other_providers_usage_is_made_into_totals(read: Any, told: dict[str, Any], expected: Usage) -> None:
+    """Thoughts and prompts of tools are told beside, what is billed goes before what was counted."""
+    usage = read(told)
+    assert all(getattr(usage, name) == value for name, value in vars(expected).items())
+
+
 @given(
     st.dictionaries(
         st.sampled_from(
@@ -258,6 +358,7 @@ def test_anthropic_usage_is_made_into_totals() -> None:
     ),
     st.dictionaries(st.sampled_from(["cached_tokens", "reasoning_tokens"]), st.none() | st.integers()),
 )
+@settings(deadline=None)
 def test_parts_never_exceed_their_whole(told: dict[str, Any], details: dict[str, Any]) -> None:
     """Whatever a provider tells, nothing is negative and the parts fit in."""
     told |= {"prompt_tokens_details": details, "completion_tokens_details": details}

@@ -1,0 +1,475 @@
+"""What is known of a call besides its tokens: retries, limits, tiers, images and sound; and usage that is asked for."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import tracemalloc
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+from typing import Any
+
+import anthropic
+import httpx2
+import openai
+import pytest
+
+import monitoring
+from monitoring.integrations.attachment import Link
+from monitoring.integrations.llm.calls import Operation, PendingCall
+from monitoring.integrations.llm.openai import note_chat, note_chat_chunk
+from monitoring.integrations.llm.rate_limits import RateLimits, remaining
+from monitoring.integrations.llm.streams import watch_generator
+from monitoring.integrations.llm.usage import openai_usage
+from monitoring.recorder import Recorder
+from monitoring.testing import FakeClock, MemorySink, use
+from tests.integrations.llm.recorded import (
+    CHAT,
+    CHUNK,
+    CONVERSED,
+    OPENAI_USAGE,
+    TOOL,
+    WHOLE_MESSAGE,
+    google,
+)
+from tests.integrations.llm.subjects import BEDROCK, CLAUDE, GEMINI, GPT, LLAMA, bedrock, calls, ollama, says
+from tests.support.llm_server import Server, aws_events, json_answer, llm_server, sse
+
+LIMITED = {"x-ratelimit-remaining-requests": "59", "x-ratelimit-remaining-tokens": "149984"}
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    """A server of recorded answers."""
+    with llm_server() as server:
+        yield server
+
+
+@pytest.fixture
+def sink() -> Iterator[MemorySink]:
+    sink = MemorySink()
+    with use(sink):
+        yield sink
+
+
+def openai_client(server: Server, **settings: Any) -> openai.OpenAI:
+    """Return a wrapped client."""
+    settings = {"max_retries": 0, **settings}
+    return monitoring.wrap(openai.OpenAI(base_url=f"{server.url}/v1", api_key="x", **settings))
+
+
+def chat(client: Any, **more: Any) -> Any:
+    """Ask for a completion."""
+    return client.chat.completions.create(model=GPT, messages=says("hello"), **more)
+
+
+# --- retries and limits -----------------------------------------------------------------------------------------------
+
+SLOW_DOWN = {"retry-after-ms": "1", **LIMITED}
+
+
+def _refusals(*statuses: int) -> list[Any]:
+    return [json_answer({"error": {"message": "slow"}}, status=status, headers=SLOW_DOWN) for status in statuses]
+
+
+def test_retries_are_counted_by_their_reason(server: Server, sink: MemorySink) -> None:
+    """Three attempts are one call that tells why it was tried again."""
+    server.will(*_refusals(429, 503), json_answer({**CHAT, "choices": []}))
+    with openai_client(server, max_retries=2) as client:
+        chat(client)
+    (call,) = calls(sink)
+    assert (call.outcome, call.retries, len(server.asked)) == ("ok", ("429", "503"), 3)
+
+
+def test_retries_that_do_not_help_are_counted_too(server: Server, sink: MemorySink) -> None:
+    """The last attempt is the error, and those before it are retries."""
+    server.will(*_refusals(429, 429, 429))
+    with openai_client(server, max_retries=2) as client, pytest.raises(openai.RateLimitError):
+        chat(client)
+    (call,) = calls(sink)
+    assert (call.error_type, call.retries, call.refused) == ("RateLimitError", ("429", "429"), True)
+    assert call.rate_limits == {"requests": 59, "tokens": 149_984}
+
+
+def test_anthropics_retries_are_counted(server: Server, sink: MemorySink) -> None:
+    """Its SDK sleeps in the same place."""
+    server.will(*_refusals(529), json_answer(WHOLE_MESSAGE, headers={"anthropic-ratelimit-tokens-remaining": "7000"}))
+    with anthropic.Anthropic(base_url=server.url, api_key="x", max_retries=1) as client:
+        monitoring.wrap(client).messages.create(model=CLAUDE, max_tokens=9, messages=says("hello"))
+    (call,) = calls(sink)
+    assert (call.outcome, call.retries, dict(call.rate_limits)) == ("ok", ("529",), {"tokens": 7000})
+
+
+def test_botos_retries_are_counted(server: Server, sink: MemorySink) -> None:
+    """By its own events, which tell of each attempt."""
+    server.will(
+        json_answer({"message": "slow"}, status=429, headers={"x-amzn-errortype": "ThrottlingException"}),
+        json_answer(CONVERSED),
+    )
+    client = monitoring.wrap(bedrock(server.port, attempts=2))
+    client.converse(modelId=BEDROCK, messages=[{"role": "user", "content": [{"text": "hello"}]}])
+    client.close()
+    (call,) = calls(sink)
+    assert (call.outcome, call.retries) == ("ok", ("429",))
+
+
+def test_googles_retries_are_counted(server: Server, sink: MemorySink) -> None:
+    """Where the user has asked for them."""
+    from google.genai.types import HttpOptions, HttpRetryOptions
+
+    content = {"candidates": [{"content": {"parts": [{"text": "x"}], "role": "model"}, "finishReason": "STOP"}]}
+    server.will(json_answer({"error": {"code": 503, "message": "busy"}}, status=503), json_answer(content))
+    retrying = HttpRetryOptions(attempts=2, initial_delay=0.001, max_delay=0.001)
+    client = google(server)
+    options = {"http_options": HttpOptions(retry_options=retrying)}
+    monitoring.wrap(client).models.generate_content(model=GEMINI, contents="hello", config=options)
+    client.close()
+    (call,) = calls(sink)
+    assert (call.outcome, call.retries) == ("ok", ("503",))
+
+
+def test_what_is_left_of_a_limit_is_read_once_a_second() -> None:
+    """Headers are slow to search, and a gauge need not be newer."""
+    clock = FakeClock()
+    limits = RateLimits(clock)
+    assert limits.of(LIMITED) == {"requests": 59, "tokens": 149_984}
+    assert limits.of(LIMITED) == {}
+    clock.advance(1.1)
+    assert limits.of(LIMITED) == {"requests": 59, "tokens": 149_984}
+
+
+def test_only_counts_are_limits() -> None:
+    """Of both spellings; what is no number is left out."""
+    headers = {
+        "Anthropic-RateLimit-Input-Tokens-Remaining": "10",
+        "anthropic-ratelimit-requests-reset": "2026-01-01T00:00:00Z",
+        "x-ratelimit-remaining-tokens": "many",
+        "x-ratelimit-reset-requests": "1s",
+    }
+    assert remaining(headers) == {"input-tokens": 10}
+
+
+# --- time-outs and cancellation ---------------------------------------------------------------------------------------
+
+
+def test_a_time_out_is_an_error_that_may_have_cost_something(server: Server, sink: MemorySink) -> None:
+    """Nobody knows whether the model answered."""
+    silent = json_answer({})
+    silent.chunks, silent.hangs = [], True
+    server.will(silent)
+    with openai_client(server, timeout=0.2) as client, pytest.raises(openai.APITimeoutError):
+        chat(client)
+    server.released.set()
+    server.released.clear()
+    (call,) = calls(sink)
+    assert (call.outcome, call.error_type, call.refused, call.has_usage) == ("error", "APITimeoutError", False, False)
+
+
+def test_a_cancelled_call_is_counted_once(server: Server, sink: MemorySink) -> None:
+    """Before its answer, by the task it is in."""
+
+    async def scenario() -> None:
+        async with openai.AsyncOpenAI(base_url=f"{server.url}/v1", api_key="x") as client:
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(chat(monitoring.wrap(client)), 0.2)
+
+    silent = json_answer({})
+    silent.chunks, silent.hangs = [], True
+    server.will(silent)
+    asyncio.run(scenario())
+    server.released.set()
+    server.released.clear()
+    assert [(call.outcome, call.retries) for call in calls(sink)] == [("cancelled", ())]
+
+
+# --- usage of streams -------------------------------------------------------------------------------------------------
+
+TEXT = [{**CHUNK, "choices": [{"index": 0, "delta": {"content": word}, "finish_reason": None}]} for word in "abc"]
+USAGE_CHUNK = {**CHUNK, "choices": [], "usage": OPENAI_USAGE}
+
+
+def test_a_stream_that_tells_no_usage_is_missing_it(server: Server, sink: MemorySink) -> None:
+    """Nothing is estimated, and nothing is asked for."""
+    server.will(sse(TEXT))
+    with openai_client(server) as client:
+        list(chat(client, stream=True))
+    (call,) = calls(sink)
+    assert (call.has_usage, call.output_tokens, call.cost_usd, call.price_source) == (False, 0, None, "")
+    assert "stream_options" not in json.loads(server.asked[0][1])
+
+
+def test_usage_is_asked_for_when_that_is_switched_on(server: Server) -> None:
+    """The caller gets the chunks that it would have got, and we the one that it did not ask for."""
+    sink = MemorySink()
+    with use(sink, llm_stream_usage=True), openai_client(server) as client:
+        server.will(sse([*TEXT, USAGE_CHUNK]))
+        told = [chunk.choices[0].delta.content for chunk in chat(client, stream=True)]
+    (call,) = calls(sink)
+    assert told == ["a", "b", "c"]
+    assert (call.has_usage, call.input_tokens, call.output_tokens) == (True, 100, 50)
+    assert json.loads(server.asked[0][1])["stream_options"] == {"include_usage": True}
+
+
+@pytest.mark.parametrize(("wanted", "chunks", "known"), [(True, 4, True), (False, 3, False)])
+def test_what_the_caller_says_of_usage_goes_first(server: Server, wanted: bool, chunks: int, known: bool) -> None:
+    """Who asks for it gets it, and who declines has reasons."""
+    sink = MemorySink()
+    with use(sink, llm_stream_usage=True), openai_client(server) as client:
+        server.will(sse([*TEXT, USAGE_CHUNK] if wanted else TEXT))
+        told = list(chat(client, stream=True, stream_options={"include_usage": wanted}))
+    assert (len(told), calls(sink)[0].has_usage) == (chunks, known)
+    assert json.loads(server.asked[0][1])["stream_options"] == {"include_usage": wanted}
+
+
+def test_readers_of_bytes_are_left_alone(server: Server) -> None:
+    """From them the chunk could not be hidden."""
+    sink = MemorySink()
+    with use(sink, llm_stream_usage=True), openai_client(server) as client:
+        server.will(sse(TEXT))
+        raw = client.chat.completions.with_raw_response
+        list(raw.create(model=GPT, messages=says("hello"), stream=True).parse())
+    assert "stream_options" not in json.loads(server.asked[0][1])
+
+
+def test_usage_that_contradicts_itself_is_cut_and_has_no_price(server: Server, sink: MemorySink) -> None:
+    """Seen in the wild: more tokens from the cache than tokens."""
+    usage = {**OPENAI_USAGE, "prompt_tokens_details": {"cached_tokens": 400}}
+    server.will(json_answer({**CHAT, "choices": [], "usage": usage}))
+    with openai_client(server) as client:
+        chat(client)
+    (call,) = calls(sink)
+    assert (call.cache_read_tokens, call.usage_consistent, call.cost_usd) == (100, False, None)
+
+
+# --- tiers, tools, images and sound -----------------------------------------------------------------------------------
+
+
+def test_who_says_the_price_is_known(server: Server, sink: MemorySink) -> None:
+    """The provider, or the snapshot by its version; and the tier that it is for."""
+    bodies = [
+        {**CHAT, "usage": {**OPENAI_USAGE, "cost": 0.5}},
+        {**CHAT, "model": "gpt-5", "service_tier": "flex"},
+        {**CHAT, "model": "mine"},
+    ]
+    with openai_client(server) as client:
+        for body in bodies:
+            server.will(json_answer({**body, "choices": []}))
+            client.chat.completions.create(model="mine", messages=says("hello"))
+    told = [(call.price_source, call.price_version[:12], call.service_tier) for call in calls(sink)]
+    assert told == [("provider", "", ""), ("snapshot", "genai-prices", "flex"), ("", "", "")]
+
+
+def test_several_tools_of_one_stream_are_counted(server: Server, sink: MemorySink) -> None:
+    """By their index: each is told in many chunks."""
+    deltas = [[{"index": 0, **TOOL}], [{"index": 1, **TOOL}], [{"index": 1, "function": {"arguments": "{}"}}]]
+    chunks = [{**CHUNK, "choices": [{"index": 0, "delta": {"tool_calls": asked}}]} for asked in deltas]
+    server.will(sse(chunks))
+    with openai_client(server) as client:
+        list(chat(client, stream=True))
+    assert [call.tool_calls for call in calls(sink)] == [2]
+
+
+def test_images_are_priced_as_images(server: Server, sink: MemorySink) -> None:
+    """Their tokens have another price than those of text."""
+    usage = {
+        "input_tokens": 1_000,
+        "input_tokens_details": {"text_tokens": 400, "image_tokens": 600},
+        "output_tokens": 2_000,
+        "total_tokens": 3_000,
+    }
+    server.will(json_answer({"created": 1, "data": [], "usage": usage}))
+    with openai_client(server) as client:
+        client.images.generate(model="gpt-image-1.5", prompt="hello")
+    (call,) = calls(sink)
+    assert (call.operation, call.input_tokens, call.output_tokens) == ("image_generation", 1_000, 2_000)
+    assert call.cost_usd == (400 * 5 + 600 * 8 + 2_000 * Decimal(32)) / 1_000_000
+
+
+def test_transcriptions_tell_tokens_or_nothing(server: Server, sink: MemorySink) -> None:
+    """Those that are billed by the minute have none."""
+    tokens = {"type": "tokens", "input_tokens": 14, "output_tokens": 45, "total_tokens": 59}
+    details = {"input_token_details": {"audio_tokens": 14, "text_tokens": 0}}
+    with openai_client(server) as client:
+        for usage in ({**tokens, **details}, {"type": "duration", "seconds": 9}):
+            server.will(json_answer({"text": "hello", "usage": usage}))
+            client.audio.transcriptions.create(model="gpt-4o-transcribe", file=("a.wav", b"..."))
+    told = [(call.name, call.has_usage, call.input_tokens, call.cost_usd) for call in calls(sink)]
+    cost = (14 * Decimal(6) + 45 * 10) / 1_000_000
+    name = "transcription gpt-4o-transcribe"
+    assert told == [(name, True, 14, cost), (name, False, 0, None)]
+
+
+def test_speech_is_a_call_without_tokens(server: Server, sink: MemorySink) -> None:
+    """The answer is nothing but sound."""
+    server.will(json_answer("sound"))
+    with openai_client(server) as client:
+        client.audio.speech.create(model="tts-1", voice="alloy", input="hello")
+    assert [(call.name, call.outcome, call.has_usage) for call in calls(sink)] == [("speech tts-1", "ok", False)]
+
+
+def test_vertex_is_a_provider_of_its_own(sink: MemorySink) -> None:
+    """The SDK is the same, and the models have long names."""
+    from google import genai
+    from google.auth.credentials import AnonymousCredentials
+
+    client = genai.Client(vertexai=True, project="p", location="eu", credentials=AnonymousCredentials())
+    client._api_client.request = lambda *_: _Answered({"usageMetadata": {"promptTokenCount": 5}})  # type: ignore[method-assign]
+    name = f"projects/p/locations/eu/publishers/google/models/{GEMINI}"
+    monitoring.wrap(client).models.generate_content(model=name, contents="hello")
+    client.close()
+    assert [(call.provider, call.model, call.input_tokens) for call in calls(sink)] == [("gcp.vertex_ai", GEMINI, 5)]
+
+
+class _Answered:
+    """An answer of Google's HTTP layer."""
+
+    def __init__(self, body: dict[str, Any]) -> None:
+        self.headers: dict[str, str] = {}
+        self.body = json.dumps(body)
+
+
+def test_the_async_side_of_google_is_wrapped_once(server: Server, sink: MemorySink) -> None:
+    """With the client, and by itself."""
+    client = google(server)
+
+    async def scenario() -> None:
+        async with client.aio as aio:
+            await aio.models.generate_content(model=GEMINI, contents="hello")
+
+    monitoring.wrap(client.aio)
+    monitoring.wrap(client)
+    server.will(json_answer({"candidates": []}))
+    with pytest.warns(DeprecationWarning, match="AiohttpClientSession"):
+        asyncio.run(scenario())
+    client.close()
+    assert len(calls(sink)) == 1
+
+
+# --- Bedrock's bodies -------------------------------------------------------------------------------------------------
+
+HEADERS = {"x-amzn-bedrock-input-token-count": "10", "x-amzn-bedrock-output-token-count": "5"}
+
+
+@pytest.mark.parametrize(
+    ("body", "tokens"),
+    [
+        ({"generation": "hello", "stop_reason": "stop"}, (True, 10, 5)),
+        ({"usage": {"inputTokens": 7, "outputTokens": 3, "cacheReadInputTokens": 2}}, (True, 9, 3)),
+        ({"usage": {"prompt_tokens": 8, "completion_tokens": 4}}, (True, 8, 4)),
+    ],
+    ids=["headers", "nova", "openai"],
+)
+def test_bodies_are_read_in_their_models_format(
+    server: Server, sink: MemorySink, body: dict[str, Any], tokens: tuple[bool, int, int]
+) -> None:
+    """The headers are asked only where the body tells nothing: they leave out what the cache held."""
+    server.will(json_answer(body, headers=HEADERS))
+    client = monitoring.wrap(bedrock(server.port))
+    assert json.loads(client.invoke_model(modelId=BEDROCK, body="{}")["body"].read()) == body
+    client.close()
+    assert [(call.has_usage, call.input_tokens, call.output_tokens) for call in calls(sink)] == [tokens]
+
+
+def test_a_body_that_is_read_in_pieces_tells_no_tokens(server: Server, sink: MemorySink) -> None:
+    """It is not put together for us; the call ends with the last piece."""
+    server.will(json_answer(WHOLE_MESSAGE, headers=HEADERS))
+    client = monitoring.wrap(bedrock(server.port))
+    pieces = list(client.invoke_model(modelId=BEDROCK, body="{}")["body"].iter_chunks(50))
+    client.close()
+    assert json.loads(b"".join(pieces)) == WHOLE_MESSAGE
+    assert [(call.outcome, call.has_usage) for call in calls(sink)] == [("ok", False)]
+
+
+def test_an_exception_within_a_stream_of_events_is_an_error(server: Server, sink: MemorySink) -> None:
+    """It comes as an event, after the answer has begun."""
+    from botocore.exceptions import EventStreamError
+
+    server.will(aws_events([("messageStart", {"role": "assistant"}), ("!throttlingException", {"message": "slow"})]))
+    client = monitoring.wrap(bedrock(server.port))
+    answer = client.converse_stream(modelId=BEDROCK, messages=[{"role": "user", "content": [{"text": "x"}]}])
+    with pytest.raises(EventStreamError):
+        list(answer["stream"])
+    client.close()
+    assert [(call.outcome, call.error_type) for call in calls(sink)] == [("error", "throttlingException")]
+
+
+@pytest.mark.parametrize("part", ["stream", "body"])
+def test_a_closed_answer_of_bedrock_is_closed_early(server: Server, sink: MemorySink, part: str) -> None:
+    """By its reader, who still holds it."""
+    server.will(aws_events([("messageStart", {"role": "assistant"})]) if part == "stream" else json_answer({}))
+    client = monitoring.wrap(bedrock(server.port))
+    if part == "stream":
+        answer = client.converse_stream(modelId=BEDROCK, messages=[{"role": "user", "content": [{"text": "x"}]}])
+    else:
+        answer = client.invoke_model(modelId=BEDROCK, body="{}")
+    answer[part].close()
+    client.close()
+    assert [call.outcome for call in calls(sink)] == ["closed_early"]
+
+
+def test_a_prompt_that_ollama_does_not_count_is_unknown(server: Server, sink: MemorySink) -> None:
+    """It leaves the count out when the prompt is in its cache; that is not 0 tokens."""
+    done = {"model": LLAMA, "created_at": "2026-01-01T00:00:00Z", "done": True, "eval_count": 5}
+    server.will(json_answer({**done, "message": {"role": "assistant", "content": "x"}}))
+    client = ollama.Client(host=server.url)
+    monitoring.wrap(client).chat(model=LLAMA, messages=says("hello"))
+    client._client.close()
+    assert [(call.outcome, call.has_usage) for call in calls(sink)] == [("ok", False)]
+
+
+# --- memory -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_long_stream_takes_no_memory() -> None:
+    """A hundred thousand chunks, and at most a megabyte above what they take by themselves."""
+    chunks = 100_000
+    plain = _peak(lambda: (_Chunk() for _ in range(chunks)))
+    sink = MemorySink()
+    link = Link(lambda: Recorder([sink]))
+    operation = Operation("chat", note_chat, note_chat_chunk, openai_usage)
+
+    def begin() -> PendingCall:
+        call = PendingCall(link, Recorder([sink]), "openai", operation, GPT)
+        call.stream()
+        return call
+
+    watched = _peak(lambda: watch_generator((_Chunk() for _ in range(chunks)), begin))
+    assert watched < plain + 1_000_000
+    assert [call.chunks for call in calls(sink)] == [chunks]
+
+
+class _Chunk:
+    """A chunk of text, as the SDK makes it."""
+
+    def __init__(self) -> None:
+        self.model, self.usage, self.text = GPT, None, "x" * 100
+        self.choices: list[Any] = []
+
+
+def _peak(stream: Callable[[], Any]) -> int:
+    tracemalloc.start()
+    try:
+        for _ in stream():
+            pass
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    ("host", "provider"),
+    [
+        ("api.groq.com", "groq"),
+        ("api.mistral.ai", "mistral_ai"),
+        ("openrouter.ai", "openrouter"),
+        ("api.deepseek.com", "deepseek"),
+        ("localhost", "openai"),
+    ],
+)
+def test_the_provider_is_the_hosts(sink: MemorySink, host: str, provider: str) -> None:
+    """Whoever speaks OpenAI's protocol."""
+    transport = httpx2.MockTransport(lambda _: httpx2.Response(200, json={**CHAT, "choices": []}))
+    http = httpx2.Client(transport=transport)
+    client = openai.OpenAI(base_url=f"https://{host}/v1", api_key="x", http_client=http)
+    chat(monitoring.wrap(client))
+    assert [call.provider for call in calls(sink)] == [provider]
