@@ -18,13 +18,14 @@ from typing import TYPE_CHECKING, Final, Literal, get_args
 
 from . import families
 from .calls import LLMCall
-from .context import current_block, current_record
+from .context import current_record, present_block
 from .families import CountsMetrics
 from .observation import Kind
 from .recorder import Fold
 
 if TYPE_CHECKING:
     from .store.database import Database
+    from .store.spend import Row
 
 Per = Literal["hour", "day"]
 By = Literal["", "user", "feature", "agent"]
@@ -50,8 +51,8 @@ class Budget:
     per: Per = "day"
     by: By = ""
     """For each ``user`` (``set_user``), ``feature`` (``feature`` and ``operation``, the nearest around the call) or
-    ``agent`` (the nearest). "": all calls together. A call that has none is in no sum, so bound those by a budget of all
-    calls, too.
+    ``agent`` (the nearest). "": all calls together. A call that has none is in no sum, so bound those by a budget of
+    all calls, too.
     """
     refuse: bool = False
     """Raise ``BudgetExceeded`` in the place of a call once it is spent; otherwise it is only told."""
@@ -204,7 +205,7 @@ class Budgets:
             found = list(spend.of_others(connection, self._process, periods))
         with self._lock:
             self._unwritten -= {key for key, spent in written.items() if self._own[key[0]][key[1]] == spent}
-            self._others = _grouped((period, value, Spent(*sums)) for period, value, *sums in found)
+            self._others = _grouped(found)
             unwritten = {period for period, _ in self._unwritten}
             self._own = {period: sums for period, sums in self._own.items() if period in periods | unwritten}
         self._tell()
@@ -230,7 +231,7 @@ class Budgets:
 
     def _exceeded(self) -> BudgetExceeded | None:
         self._begin()
-        now, record, block = self._clock(), current_record.get(), current_block.get()
+        now, record, block = self._clock(), current_record.get(), present_block()
         user = record.user_id if record is not None else ""
         feature, agent = (block.feature, block.agent) if block is not None else ("", "")
         for budget in self._refusing:
@@ -274,7 +275,7 @@ class Budgets:
         with self._lock:
             return {(period, value): self._own[period][value] for period, value in self._unwritten}
 
-    def _row(self, period: _Period, value: str) -> tuple[str, float, str, float, int, int]:
+    def _row(self, period: _Period, value: str) -> Row:
         (budget,) = (one for one in self._budgets if one.name == period[0])
         spent = self._own[period][value]
         return (*period, self._stored(budget, value), spent.usd, spent.calls, spent.unpriced_calls)
@@ -291,10 +292,10 @@ def _value(budget: Budget, user: str, feature: str, agent: str) -> str | None:
     return {"user": user, "feature": feature, "agent": agent}[budget.by][:_VALUE_LENGTH] or None
 
 
-def _grouped(found: Iterable[tuple[_Period, str, Spent]]) -> dict[_Period, dict[str, Spent]]:
+def _grouped(found: Iterable[Row]) -> dict[_Period, dict[str, Spent]]:
     grouped: dict[_Period, dict[str, Spent]] = {}
-    for period, value, spent in found:
-        grouped.setdefault(period, {})[value] = spent
+    for budget, since, value, usd, calls, unpriced in found:
+        grouped.setdefault((budget, since), {})[value] = Spent(usd, calls, unpriced)
     return grouped
 
 

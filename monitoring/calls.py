@@ -10,7 +10,7 @@ from decimal import Decimal
 from time import perf_counter
 from types import MappingProxyType
 
-from .context import current_block, current_record
+from .context import current_block, current_record, present_block
 from .observation import Observation, outcome_of_exception
 
 
@@ -27,7 +27,8 @@ class Call(Observation):
         self.started = started
         self.duration_seconds = perf_counter() - started
         self._request = current_record.get()
-        self.block = current_block.get()
+        block = current_block.get()
+        self.block = block if block is None or not block.is_over else present_block()
         if error is None:
             self.outcome = outcome or "ok"
         else:

@@ -47,19 +47,21 @@ class Run:
 class Block:
     """A piece of code that runs now, such as under ``observe`` or ``agent``: what happens inside it is its child."""
 
-    __slots__ = ("agent", "feature", "name", "parent", "run")
+    __slots__ = ("agent", "feature", "is_over", "name", "parent", "run")
 
     def __init__(
         self, name: str, parent: Block | None, *, agent: str = "", feature: str = "", run: Run | None = None
     ) -> None:
         self.name = name
         self.parent = parent
-        self.agent = agent or (parent.agent if parent is not None else "")
+        self.agent: str = agent or (parent.agent if parent is not None else "")
         """The nearest agent's name, this block's own among them; "" outside of any."""
-        self.feature = feature or (parent.feature if parent is not None else "")
+        self.feature: str = feature or (parent.feature if parent is not None else "")
         """The nearest feature's or operation's name, likewise."""
         self.run = run
         """The run that the block is, if it is an agent's."""
+        self.is_over = False
+        """Whether it has ended, where contexts may be left behind that are not of it any more."""
 
     def runs(self) -> Iterator[Run]:
         """Yield the run that the block is or belongs to, and those around it."""

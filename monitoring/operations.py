@@ -9,7 +9,7 @@ from contextvars import Token
 from time import perf_counter
 from typing import Any, Final, TypeVar
 
-from .context import current_block, current_record, reset
+from .context import current_block, current_record, present_block, reset
 from .observation import Block, Observation
 from .recorder import Recorder
 from .utils.ids import new_ids
@@ -61,7 +61,7 @@ class Operation:
         self._reason = safe_str(reason, _LENGTH)
 
     def __enter__(self) -> Operation:
-        parent = current_block.get()
+        parent = present_block()
         self._block = Block(self.name, parent, feature=self.name)
         self._token = current_block.set(self._block)
         self._started = perf_counter()
@@ -141,7 +141,7 @@ def feature_decorator(recorder_of: RecorderOf, name: str) -> Callable[[F], F]:
     def use() -> Token[Block | None]:
         attributes = {"user": _user(None), "feature": True}
         recorder_of().record(Observation("event", name, "ok", 0.0, current_record.get(), None, attributes))
-        return current_block.set(Block(name, current_block.get(), feature=name))
+        return current_block.set(Block(name, present_block(), feature=name))
 
     def decorate(function: F) -> F:
         if inspect.iscoroutinefunction(function):

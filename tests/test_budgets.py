@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from pathlib import Path
@@ -17,7 +18,7 @@ from monitoring.calls import LLMCall
 from monitoring.cells import Declaration
 from monitoring.context import current_record
 from monitoring.observation import RequestRecord
-from monitoring.store.database import Database
+from monitoring.store.database import Database, StoreUnusable
 from monitoring.store.retention import Retention, trim
 from monitoring.testing import FakeClock, use
 
@@ -190,7 +191,9 @@ def test_calls_without_a_price_are_said_and_cost_nothing_known(clock: FakeClock,
     assert counted.values["monitoring_budget_unpriced_calls_total", ("all/day",)] == 1
 
 
-def test_sums_are_exact_over_processes_within_two_rounds(clock: FakeClock, counted: Counted, database: Database) -> None:
+def test_sums_are_exact_over_processes_within_two_rounds(
+    clock: FakeClock, counted: Counted, database: Database
+) -> None:
     """Each knows the others' users by their hash alone; a round that is repeated changes nothing."""
     budget = Budget(10, by="user", refuse=True)
     one, two, three = (made(clock, counted, budget) for _ in range(3))
@@ -208,6 +211,34 @@ def test_sums_are_exact_over_processes_within_two_rounds(clock: FakeClock, count
     assert sums[0] == sums[1] == sums[2]
     ((user, spent),) = sums[0].items()
     assert (user != "ada", len(user), spent) == (True, 16, Spent(10, 10))
+
+
+def test_worker_processes_add_up(tmp_path: Path) -> None:
+    """To the cent, when each has ended."""
+    settings: dict[str, Any] = {"store": str(tmp_path), "budgets": [Budget(100)]}
+
+    def work() -> None:
+        with use(**settings) as made:
+            for _ in range(25):
+                spend(made.budgets, "0.25")
+
+    children = [fork(work) for _ in range(4)]
+    assert [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children] == [0] * 4
+    with use(**settings) as made:
+        made.flush()
+        assert made.budgets.states()[0].values == {"": Spent(25, 100)}
+
+
+def fork(act: Callable[[], None]) -> int:
+    """Do something in a child, and return its ID."""
+    child = os.fork()
+    if child == 0:
+        try:
+            act()
+            os._exit(0)
+        except BaseException:
+            os._exit(1)
+    return child
 
 
 def test_what_an_ended_process_spent_stays_spent(clock: FakeClock, counted: Counted, database: Database) -> None:
@@ -237,13 +268,20 @@ def test_what_was_spent_before_midnight_is_written_after_it(
     assert late.states()[0].values == {"": Spent(1, 1)}
 
 
-def test_a_store_that_fails_costs_no_cent(clock: FakeClock, counted: Counted, database: Database, tmp_path: Path) -> None:
+def test_a_store_that_fails_costs_no_cent(
+    clock: FakeClock, counted: Counted, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What could not be written is written later."""
+
+    def fail(*_: object) -> None:
+        raise StoreUnusable("locked")
+
     budgets = made(clock, counted, Budget(4))
     spend(budgets)
-    broken = Database(f"sqlite:///{tmp_path}/no/such/folder/db")
-    with pytest.raises(Exception, match=r"."):
-        budgets.exchange(broken, clock())
+    with monkeypatch.context() as patched:
+        patched.setattr(database, "writing", fail)
+        with pytest.raises(StoreUnusable):
+            budgets.exchange(database, clock())
     budgets.exchange(database, clock())
     other = made(clock, counted, Budget(4))
     other.exchange(database, clock())

@@ -235,6 +235,43 @@ class LLMShape:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SpentShape:
+    """What calls of one user, feature or agent cost in the running hour or day; None where no price is known."""
+
+    value: str
+    """A user as the store has it; "" of a budget of all calls."""
+    spent_usd: float | None
+    share: float
+    calls: int
+    unpriced_calls: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BudgetShape:
+    """One budget as it stands now, within two seconds. ``share`` is that of who spent most."""
+
+    name: str
+    usd: float
+    per: str
+    by: str
+    refuse: bool
+    since: float
+    until: float
+    share: float
+    calls: int
+    unpriced_calls: int
+    spent: Sequence[SpentShape]
+    """The dearest first, 100 at most."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BudgetsShape:
+    """The budgets for calls to language models."""
+
+    budgets: Sequence[BudgetShape]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class OutcomesShape:
     """How operations with one value of a dimension ended."""
 

@@ -10,6 +10,7 @@ from typing import Any, Final, cast
 from sqlalchemy import Connection
 
 from ..alerting.reports import AlertsReport, EpisodeRow
+from ..budgets import BudgetState
 from ..performance_tracker import ModelStats, Stats
 from ..store import errors, health, rollups, schema
 from ..store.database import Database, StoreUnusable
@@ -24,6 +25,8 @@ from .shapes import (
     ActiveSeriesShape,
     ActiveUsersShape,
     AgentShape,
+    BudgetShape,
+    BudgetsShape,
     CheckShape,
     CheckTimelineShape,
     CounterShape,
@@ -50,6 +53,7 @@ from .shapes import (
     RouteDetailShape,
     RoutesShape,
     RunShape,
+    SpentShape,
     StoreShape,
     SystemShape,
     TableShape,
@@ -259,6 +263,37 @@ def llm(readers: Readers, query: Query) -> LLMShape:
                 cost_usd=None if one.llm_calls and not one.cost_usd else one.cost_usd,
             )
             for one in agents[: numbers.ROWS]
+        ],
+    )
+
+
+def budgets(readers: Readers, query: Query) -> BudgetsShape:
+    """Return the budgets for calls to language models, and what is spent of each."""
+    return BudgetsShape(budgets=[_budget(state) for state in readers.budgets.states()])
+
+
+def _budget(state: BudgetState) -> BudgetShape:
+    budget, spent = state.budget, state.values.values()
+    return BudgetShape(
+        name=budget.name,
+        usd=budget.usd,
+        per=budget.per,
+        by=budget.by,
+        refuse=budget.refuse,
+        since=state.since,
+        until=state.until,
+        share=state.ratio,
+        calls=sum(one.calls for one in spent),
+        unpriced_calls=sum(one.unpriced_calls for one in spent),
+        spent=[
+            SpentShape(
+                value=value,
+                spent_usd=one.usd if one.usd or one.unpriced_calls < one.calls else None,
+                share=one.usd / budget.usd,
+                calls=one.calls,
+                unpriced_calls=one.unpriced_calls,
+            )
+            for value, one in list(state.values.items())[:LIMIT]
         ],
     )
 

@@ -25,16 +25,16 @@ def write(connection: Connection, process: str, rows: Sequence[Row], now: float)
     connection.execute(replaced, [{**dict(zip(columns, row)), "process": process, "at": now} for row in rows])
 
 
-def of_others(
-    connection: Connection, process: str, periods: Iterable[tuple[str, float]]
-) -> Iterator[tuple[tuple[str, float], str, float, int, int]]:
-    """Yield period, value and sums of what all processes but this one spent, by period and value."""
+def of_others(connection: Connection, process: str, periods: Iterable[tuple[str, float]]) -> Iterator[Row]:
+    """Yield what all processes but this one spent, by budget, start and value."""
     table = schema.spend
     for budget, since in periods:
         query = (
-            select(table.c.value, *(func.sum(column) for column in (table.c.usd, table.c.calls, table.c.unpriced_calls)))
+            select(
+                table.c.value, *(func.sum(column) for column in (table.c.usd, table.c.calls, table.c.unpriced_calls))
+            )
             .where(table.c.budget == budget, table.c.since == since, table.c.process != process)
             .group_by(table.c.value)
         )
         for value, usd, calls, unpriced in connection.execute(query):
-            yield (budget, since), value, float(usd), int(calls), int(unpriced)
+            yield budget, since, value, float(usd), int(calls), int(unpriced)
