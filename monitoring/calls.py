@@ -9,9 +9,15 @@ from collections.abc import Mapping
 from decimal import Decimal
 from time import perf_counter
 from types import MappingProxyType
+from typing import Final
 
 from .context import current_block, current_record, present_block
 from .observation import Observation, outcome_of_exception
+
+CONTENT_CHARACTERS: Final = 8_192
+"""Characters of a prompt or an answer that are held for a kept request: half of that is kept, once it is scrubbed, so
+that nothing is kept of a secret that the bound cuts in two.
+"""
 
 
 class Call(Observation):
@@ -135,6 +141,8 @@ class LLMCall(Call):
     """Calls to tools that the model asked for."""
     retries: tuple[str, ...] = ()
     """Why the client tried again, for each time: a status, or ``connection``."""
+    content: Mapping[str, str] | None = None
+    """``prompt`` and ``answer``, not scrubbed yet, of the share of calls that ``llm_content`` says."""
     rate_limits: Mapping[str, float] = MappingProxyType({})
     """What is left of the provider's limits, by limit: ``requests``, ``tokens``. Read once a second at most."""
 

@@ -150,6 +150,10 @@ class Config:
     """Ask providers with OpenAI's protocol for the token counts of streams (``stream_options``), which they do not tell
     by themselves. The chunk that tells them is taken out unless the app asked for it, too.
     """
+    llm_content: float = 0.0
+    """Share of calls to language models whose prompt and answer are kept with their request, if that is kept: scrubbed,
+    4 kB of each, in the store alone. 0 for none.
+    """
     kept_per_second: float = 50.0
     """Requests that a process keeps whole in a second at most; failed ones have as many places again."""
     keep_facts_days: float = 14.0
@@ -363,6 +367,7 @@ _RULES: Final[tuple[tuple[str, Callable[[Any], bool], str], ...]] = (
     ),
     ("slow_request_seconds", lambda value: value > 0, "a positive number of seconds, for example 1.0"),
     ("sample_rate", lambda value: 0 <= value <= 1, "between 0 and 1, for example 0.01"),
+    ("llm_content", lambda value: 0 <= value <= 1, "between 0 and 1, for example 0.01"),
     ("kept_per_second", lambda value: value > 0, "a positive number, for example 50"),
     ("keep_facts_days", lambda value: value > 0, "a positive number of days, for example 14"),
     ("keep_minutes_days", lambda value: value >= 0.5, "at least half a day, for example 7"),

@@ -32,6 +32,7 @@ _DOWN: Final = _UP ** (-0.01 / 0.99)
 
 _FAILED: Final = frozenset({"server_error", "error_after_start"})
 _PATH_LIMIT: Final = 256
+_CONTENT_BYTES: Final = 4_096
 
 
 class KeptRequests:
@@ -44,6 +45,7 @@ class KeptRequests:
         slow_seconds: float,
         sample_rate: float,
         max_per_second: float,
+        clean: Callable[[str], str] = str,
         on_first: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -51,6 +53,7 @@ class KeptRequests:
         self._slow_seconds = slow_seconds
         self._sample_every = round(1 / sample_rate) if sample_rate else 0
         self._max_per_second = max_per_second
+        self._clean = clean
         self._on_first = on_first
         self._clock = clock
         self._started = False
@@ -171,11 +174,11 @@ class KeptRequests:
         if self._kept_in_second >= self._max_per_second * _SHARES[reason]:
             return
         self._kept_in_second += 1
-        self._outbox.put(to_fact(record, reason, now), important=reason != "sampled")
+        self._outbox.put(to_fact(record, reason, now, self._clean), important=reason != "sampled")
 
 
-def to_fact(record: RequestRecord, reason: str, now: float) -> RequestFact:
-    """Return what is stored of a request that has just ended."""
+def to_fact(record: RequestRecord, reason: str, now: float, clean: Callable[[str], str] = str) -> RequestFact:
+    """Return what is stored of a request that has just ended; ``clean`` is for what was asked of models."""
     calls = record.calls or []
     return RequestFact(
         at=now - record.duration_seconds,
@@ -198,13 +201,13 @@ def to_fact(record: RequestRecord, reason: str, now: float) -> RequestFact:
         llm_calls=record.llm_calls,
         llm_tokens=record.llm_tokens,
         llm_cost_usd=record.llm_cost_usd,
-        spans=_spans(calls, record.started),
+        spans=_spans(calls, record.started, clean),
         spans_dropped=record.calls_dropped,
         lines=tuple(record.lines or ()),
     )
 
 
-def _spans(calls: list[Observation], origin: float) -> tuple[SpanFact, ...]:
+def _spans(calls: list[Observation], origin: float, clean: Callable[[str], str]) -> tuple[SpanFact, ...]:
     """Return the calls by their start, each with the index of the block that it happened in."""
     ordered = sorted(calls, key=lambda call: call.started)
     places = {id(call.opened): place for place, call in enumerate(ordered) if call.opened is not None}
@@ -216,10 +219,21 @@ def _spans(calls: list[Observation], origin: float) -> tuple[SpanFact, ...]:
             offset_seconds=max(0.0, call.started - origin),
             duration_seconds=call.duration_seconds,
             parent=_parent(call, places),
-            detail=_detail(call),
+            detail={**_detail(call), **_content(call, clean)},
         )
         for call in ordered
     )
+
+
+def _content(call: Observation, clean: Callable[[str], str]) -> Mapping[str, str]:
+    """Return prompt and answer as they may be kept."""
+    content = call.content if isinstance(call, LLMCall) else None
+    if content is None:
+        return {}
+    return {
+        name: clean(text).encode("utf-8", "replace")[:_CONTENT_BYTES].decode("utf-8", "ignore")
+        for name, text in content.items()
+    }
 
 
 def _parent(call: Observation, places: Mapping[int, int]) -> int:

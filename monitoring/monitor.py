@@ -89,7 +89,7 @@ class Monitoring:
         )
         self.analytics = Analytics(self.outbox, self.metrics, self.open_database)
         self.budgets = self._make_budgets(config)
-        self._kept = _kept_requests(config, self.outbox, self._start_background)
+        self._kept = _kept_requests(config, scrubber, self.outbox, self._start_background)
         self.recorder = Recorder([*self._own_sinks(), *sinks], on_failure, count_failure=self.metrics.count_failure)
         self.recorder.before_llm_call = self.budgets.admit
         self.background = Background(self._make_flusher, on_failure=self.background_failed, on_fork=self._after_fork)
@@ -499,12 +499,15 @@ def _error_settings(config: Config, scrubber: Scrubber | None) -> ErrorSettings:
     )
 
 
-def _kept_requests(config: Config, outbox: Outbox, on_first: Callable[[], None]) -> KeptRequests:
+def _kept_requests(
+    config: Config, scrubber: Scrubber | None, outbox: Outbox, on_first: Callable[[], None]
+) -> KeptRequests:
     return KeptRequests(
         outbox,
         slow_seconds=config.slow_request_seconds,
         sample_rate=config.sample_rate,
         max_per_second=config.kept_per_second,
+        clean=scrubber.scrub_text if scrubber is not None else str,
         on_first=on_first,
     )
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from monitoring.integrations.attachment import Detach, Link, inside_llm_call, replace_attributes
 
+from . import content
 from .calls import Operation, PendingCall, status_of
 from .streams import watch_generator
 
@@ -35,6 +36,7 @@ def beginning(link: Link, provider: str, ask: Ask, *, streamed: bool = False) ->
         recorder.before_llm_call()
         try:
             call = PendingCall(link, recorder, provider, *asked)
+            call.content = content.begin(kwargs or args[:1])
             if streamed:
                 call.stream()
             return call
