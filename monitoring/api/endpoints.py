@@ -56,7 +56,6 @@ ENDPOINTS: Final = (
     Endpoint("POST", "/errors/{id}/resolve", actions.resolve),
     Endpoint("POST", "/errors/{id}/reopen", actions.reopen),
     _get("/llm", views.llm),
-    _get("/budgets", views.budgets),
     _get("/usage", views.usage),
     _get("/operations", views.operations, name="The operation's name. 'value.<dimension>' filters by a value."),
     _get("/health", views.checks),

@@ -202,36 +202,14 @@ class AgentShape:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LLMTotalsShape:
-    """All models together; ``cost_usd`` is what is known of it, None where no price is known."""
+class ToolShape:
+    """One tool."""
 
+    tool: str
     calls: int
     errors: int
-    input_tokens: int
-    output_tokens: int
-    cost_usd: float | None
-    unpriced_calls: int
-    usage_missing: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LLMSeriesShape:
-    """Calls, tokens and known cost over time."""
-
-    t: Sequence[int]
-    calls: Sequence[int]
-    tokens: Sequence[int]
-    cost_usd: Sequence[float]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LLMShape:
-    """Language models and agents."""
-
-    totals: LLMTotalsShape
-    series: LLMSeriesShape
-    models: Sequence[ModelShape]
-    agents: Sequence[AgentShape]
+    p50_seconds: float | None
+    p95_seconds: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -265,9 +243,37 @@ class BudgetShape:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BudgetsShape:
-    """The budgets for calls to language models."""
+class LLMTotalsShape:
+    """All models together; ``cost_usd`` is what is known of it, None where no price is known."""
 
+    calls: int
+    errors: int
+    input_tokens: int
+    output_tokens: int
+    cost_usd: float | None
+    unpriced_calls: int
+    usage_missing: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LLMSeriesShape:
+    """Calls, tokens and known cost over time."""
+
+    t: Sequence[int]
+    calls: Sequence[int]
+    tokens: Sequence[int]
+    cost_usd: Sequence[float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LLMShape:
+    """Language models, agents, their tools, and the budgets as they stand now."""
+
+    totals: LLMTotalsShape
+    series: LLMSeriesShape
+    models: Sequence[ModelShape]
+    agents: Sequence[AgentShape]
+    tools: Sequence[ToolShape]
     budgets: Sequence[BudgetShape]
 
 

@@ -26,7 +26,6 @@ from .shapes import (
     ActiveUsersShape,
     AgentShape,
     BudgetShape,
-    BudgetsShape,
     CheckShape,
     CheckTimelineShape,
     CounterShape,
@@ -57,6 +56,7 @@ from .shapes import (
     StoreShape,
     SystemShape,
     TableShape,
+    ToolShape,
     UsageShape,
     UseSeriesShape,
 )
@@ -230,7 +230,7 @@ def error_group(readers: Readers, query: Query) -> tuple[errors.GroupRow, GroupD
 
 
 def llm(readers: Readers, query: Query) -> LLMShape:
-    """Return calls, tokens and cost of language models, by model and by agent."""
+    """Return calls, tokens and cost of language models, by model and by agent, the tools of agents, and the budgets."""
     performance, since, until = readers.performance, query.since, query.until
     models, agents = performance.models(since, until), performance.agents(since, until)
     series = performance.model_series(since, until)
@@ -264,12 +264,18 @@ def llm(readers: Readers, query: Query) -> LLMShape:
             )
             for one in agents[: numbers.ROWS]
         ],
+        tools=[
+            ToolShape(
+                tool=tool,
+                calls=stats.count,
+                errors=stats.errors,
+                p50_seconds=stats.p50_seconds,
+                p95_seconds=stats.p95_seconds,
+            )
+            for tool, stats in performance.tools(since, until)[: numbers.ROWS]
+        ],
+        budgets=[_budget(state) for state in readers.budgets.states()],
     )
-
-
-def budgets(readers: Readers, query: Query) -> BudgetsShape:
-    """Return the budgets for calls to language models, and what is spent of each."""
-    return BudgetsShape(budgets=[_budget(state) for state in readers.budgets.states()])
 
 
 def _budget(state: BudgetState) -> BudgetShape:
