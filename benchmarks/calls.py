@@ -18,8 +18,10 @@ from typing import Any
 
 import anthropic
 import httpx2
+import ollama
 import openai
 import redis
+from google import genai
 from opentelemetry.instrumentation.httpx import HTTPX2ClientInstrumentor
 from opentelemetry.instrumentation.redis import RedisInstrumentor
 from opentelemetry.instrumentation.sqlalchemy import SQLAlchemyInstrumentor
@@ -137,6 +139,23 @@ def use_anthropic(client: Any) -> Call:
     return call
 
 
+def use_google(client: Any) -> Call:
+    def call(times: int) -> None:
+        for _ in range(times):
+            client.models.generate_content(model="gemini-2.5-flash", contents="hello")
+
+    return call
+
+
+def use_ollama_stream(client: Any) -> Call:
+    def call(times: int) -> None:
+        for _ in range(times):
+            for _chunk in client.chat(model="llama3.2", messages=MESSAGES, stream=True):
+                pass
+
+    return call
+
+
 LOOP = asyncio.new_event_loop()
 
 
@@ -237,6 +256,31 @@ def traced_http(client: Any) -> Any:
     return client
 
 
+def google_client() -> genai.Client:
+    """Return a client whose HTTP layer answers by itself."""
+    client = genai.Client(api_key="x")
+    client._api_client.request = lambda *_: genai.types.HttpResponse(headers={}, body=CONTENT)
+    return client
+
+
+CONTENT = json.dumps(
+    {
+        "candidates": [{"content": {"parts": [{"text": "Hello."}], "role": "model"}, "finishReason": "STOP"}],
+        "usageMetadata": {"promptTokenCount": 100, "candidatesTokenCount": 50, "totalTokenCount": 150},
+        "modelVersion": "gemini-2.5-flash",
+    }
+)
+
+
+class AnsweringOllama(ollama.Client):
+    """A client of Ollama that answers without a server."""
+
+    def _request(self, *args: Any, **kwargs: Any) -> Any:
+        parts = [{"model": "llama3.2", "message": {"role": "assistant", "content": "word "}}] * (CHUNKS - 1)
+        end = {**parts[0], "done": True, "done_reason": "stop", "prompt_eval_count": 100, "eval_count": 50}
+        return (ollama.ChatResponse(**part) for part in (*parts, end))
+
+
 CASES = (
     Case("SQLAlchemy, a statement", lambda: create_engine("sqlite://"), use_engine, peer=traced_engine),
     Case("Redis, get", AnsweringRedis, use_redis, peer=traced_redis),
@@ -247,6 +291,8 @@ CASES = (
     Case(f"OpenAI, stream of {CHUNKS}", openai_client, use_openai_stream, CHUNKS),
     Case(f"OpenAI, stream of {CHUNKS}, async", async_openai_client, use_async_openai_stream, CHUNKS),
     Case("Anthropic, message", anthropic_client, use_anthropic),
+    Case("Google, content", google_client, use_google),
+    Case(f"Ollama, stream of {CHUNKS}", AnsweringOllama, use_ollama_stream, CHUNKS),
 )
 
 

@@ -47,6 +47,7 @@ def _observed(models: Any, link: Link, provider: str, seams: Mapping[str, method
         return replaced
     for name, seam in seams.items():
         operation = _EMBEDDINGS if name == "_embed_content" else _CONTENT
+        name = name if hasattr(models, name) else name.removeprefix("_")  # older versions have no inner one for all
         begin = methods.beginning(link, provider, _asker(operation), streamed=name.endswith("_stream"))
         replaced[name] = seam(begin, getattr(models, name))
     return replaced

@@ -568,6 +568,8 @@ async def read(way: Way, client: Any, after_each: Callable[[], object] = lambda:
 
 async def closed(client: Any) -> None:
     """Close a client, whatever it calls that."""
+    if isinstance(client, (ollama.Client, ollama.AsyncClient)):
+        client = client._client  # older versions cannot be closed
     for name in ("aclose", "close"):
         close = getattr(client, name, None)
         if close is not None:
