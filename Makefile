@@ -6,6 +6,9 @@ BIN := .venv/bin
 COMPONENTS := prometheus chromium redis-server memcached postgresql=psql mariadb-server=mariadbd npm:@copilotkit/aimock@1.43.0 \
 	rsyslog=rsyslogd 'rsyslog-gnutls=/usr/lib/*/rsyslog/lmnsd_gtls.so'
 
+# What starts whole services and looks at how fast they answer: these tests have the machine to themselves.
+ALONE := tests/servers tests/demo tests/dashboard
+
 .PHONY: demo test test-long lint bench dashboard clean
 
 demo: .venv/demo
@@ -13,7 +16,8 @@ demo: .venv/demo
 
 test: .venv/test
 	scripts/install-components $(COMPONENTS)
-	$(BIN)/python -m pytest -m "not long" $(ARGS)
+	$(BIN)/python -m pytest -m "not long" $(foreach folder,$(ALONE),--ignore $(folder)) -n auto --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -m "not long" $(ALONE)
 
 test-long: .venv/test
 	scripts/install-components $(COMPONENTS)

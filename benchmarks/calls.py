@@ -9,24 +9,37 @@ from __future__ import annotations
 import argparse
 import asyncio
 import gc
+import io
 import json
 import random
+import sqlite3
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import aiohttp
 import anthropic
+import cachetools
+import django
 import httpx2
 import ollama
 import openai
+import psycopg
+import pymemcache
 import redis
+import requests
+import urllib3
+from django.conf import settings
+from django.core.cache.backends.base import BaseCache
+from django.db.utils import ConnectionHandler
 from google import genai
 from opentelemetry.instrumentation.httpx import HTTPX2ClientInstrumentor
 from opentelemetry.instrumentation.redis import RedisInstrumentor
 from opentelemetry.instrumentation.sqlalchemy import SQLAlchemyInstrumentor
 from opentelemetry.sdk.trace import TracerProvider
 from sqlalchemy import create_engine, text
+from sqlalchemy.pool import QueuePool
 
 from monitoring import Config, integrations
 from monitoring.context import current_record
@@ -61,6 +74,11 @@ class Counting:
     def _count(self, _: object) -> None:
         self.seen += 1
 
+    def add(self, *_: object) -> None:
+        """Take the number of a pool, as the metrics would."""
+
+    observe = add
+
 
 @dataclass(frozen=True, slots=True)
 class Case:
@@ -72,6 +90,17 @@ class Case:
     chunks: int = 0
     peer: Callable[[Any], Any] | None = None
     """Returns a client that OpenTelemetry instruments."""
+
+
+class SQLiteConnection(sqlite3.Connection):
+    """A connection that can be wrapped: it is no C object."""
+
+
+class AnsweringCursor(psycopg.Cursor[Any]):
+    """A psycopg cursor that answers without a server."""
+
+    def execute(self, *args: Any, **options: Any) -> Any:
+        return self
 
 
 class AnsweringRedis(redis.Redis):
@@ -88,12 +117,81 @@ class AnsweringAsyncRedis(redis.asyncio.Redis):
         return b"value"
 
 
+class AnsweringMemcached(pymemcache.Client):
+    """A memcached client that answers without a server."""
+
+    def _fetch_cmd(self, name: bytes, keys: Any, expect_cas: bool, key_prefix: bytes = b"") -> Any:
+        return dict.fromkeys(keys, b"value")
+
+
+class AnsweringCache(BaseCache):
+    """A cache of Django that has everything."""
+
+    def get(self, key: Any, default: Any = None, version: Any = None) -> str:
+        return "value"
+
+
+def filled_mapping() -> cachetools.LRUCache[str, str]:
+    cache: cachetools.LRUCache[str, str] = cachetools.LRUCache(10)
+    cache["users:42"] = "value"
+    return cache
+
+
 def use_engine(engine: Any) -> Call:
     connection, statement = engine.connect(), text("SELECT 1 AS one")
 
     def call(times: int) -> None:
         for _ in range(times):
             connection.execute(statement).all()
+
+    return call
+
+
+def use_sqlite(connection: Any) -> Call:
+    def call(times: int) -> None:
+        for _ in range(times):
+            connection.execute("SELECT 1 AS one")
+
+    return call
+
+
+def use_pool(engine: Any) -> Call:
+    def call(times: int) -> None:
+        for _ in range(times):
+            engine.connect().close()
+
+    return call
+
+
+def psycopg_connection() -> Any:
+    """Return a connection to nothing."""
+    connection = psycopg.Connection[Any](psycopg.pq.PGconn.connect(b"host=127.0.0.1 port=1"))
+    connection.cursor_factory = AnsweringCursor
+    return connection
+
+
+def use_psycopg(connection: Any) -> Call:
+    cursor = connection.cursor_factory(connection)
+
+    def call(times: int) -> None:
+        for _ in range(times):
+            cursor.execute("SELECT name FROM funders WHERE id = %s", [1])
+
+    return call
+
+
+def django_connection() -> Any:
+    if not settings.configured:
+        settings.configure()
+        django.setup()
+    return ConnectionHandler({"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}})["default"]
+
+
+def use_django(connection: Any) -> Call:
+    def call(times: int) -> None:
+        for _ in range(times):
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT 1 AS one").fetchall()
 
     return call
 
@@ -106,12 +204,47 @@ def use_redis(client: Any) -> Call:
     return call
 
 
+def use_cache(client: Any) -> Call:
+    def call(times: int) -> None:
+        for _ in range(times):
+            client.get("users:42")
+
+    return call
+
+
 def use_http(client: Any) -> Call:
     def call(times: int) -> None:
         for _ in range(times):
             client.get("http://server.test/")
 
     return call
+
+
+def use_streamed_http(client: Any) -> Call:
+    def call(times: int) -> None:
+        for _ in range(times):
+            with client.stream("GET", "http://server.test/pieces") as response:
+                for _piece in response.iter_raw():
+                    pass
+
+    return call
+
+
+def use_http_pool(pool: Any) -> Call:
+    def call(times: int) -> None:
+        for _ in range(times):
+            pool.urlopen("GET", "/", preload_content=False).close()
+
+    return call
+
+
+def use_aiohttp(session: Any) -> Call:
+    async def calls(times: int) -> None:
+        for _ in range(times):
+            async with session.get("http://server.test/") as response:
+                await response.read()
+
+    return lambda times: LOOP.run_until_complete(calls(times))
 
 
 def use_openai(client: Any) -> Call:
@@ -157,6 +290,8 @@ def use_ollama_stream(client: Any) -> Call:
 
 
 LOOP = asyncio.new_event_loop()
+SESSIONS: list[aiohttp.ClientSession] = []
+"""To be closed at the end."""
 
 
 def use_async_redis(client: Any) -> Call:
@@ -215,11 +350,83 @@ def answer(request: httpx2.Request) -> httpx2.Response:
     """Answer as both providers, as a stream where one is asked for."""
     if request.url.path == "/":
         return httpx2.Response(200)
+    if request.url.path == "/pieces":
+        return httpx2.Response(200, stream=Pieces())
     if request.url.path == "/v1/messages":
         return httpx2.Response(200, json=MESSAGE)
     if b'"stream":true' in request.content:
         return httpx2.Response(200, text=STREAM, headers={"content-type": "text/event-stream"})
     return httpx2.Response(200, json={**COMPLETION, "choices": [CHOICE], "usage": USAGE})
+
+
+class Pieces(httpx2.SyncByteStream):
+    """A body in many pieces."""
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter([b"piece"] * CHUNKS)
+
+
+class AnsweringAdapter(requests.adapters.BaseAdapter):
+    """Answers a session's requests without a server."""
+
+    def send(self, request: Any, *args: Any, **kwargs: Any) -> requests.Response:
+        response = requests.Response()
+        response.status_code, response.request, response.url = 200, request, request.url
+        response.raw = urllib3.HTTPResponse(io.BytesIO(b"ok"), status=200, preload_content=False)
+        return response
+
+    def close(self) -> None:
+        pass
+
+
+class AnsweringPool(urllib3.HTTPConnectionPool):
+    """Answers without a server."""
+
+    def _make_request(self, conn: Any, method: str, url: str, *, response_conn: Any = None, **_: Any) -> Any:
+        return urllib3.HTTPResponse(io.BytesIO(b"ok"), status=200, preload_content=False)
+
+
+def answering_session() -> requests.Session:
+    session = requests.Session()
+    session.mount("http://", AnsweringAdapter())
+    return session
+
+
+class Answering(asyncio.Transport):
+    """The server's end of aiohttp's connections."""
+
+    def __init__(self, protocol: Any) -> None:
+        super().__init__()
+        self._protocol = protocol
+
+    def write(self, data: bytes) -> None:
+        LOOP.call_soon(self._protocol.data_received, b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
+
+    def writelines(self, data: Any) -> None:
+        self.write(b"")
+
+    def is_closing(self) -> bool:
+        return False
+
+    def close(self) -> None:
+        pass
+
+
+class AnsweringConnector(aiohttp.BaseConnector):
+    """Answers without a server."""
+
+    async def _create_connection(self, *_: Any, **__: Any) -> Any:
+        protocol = self._factory()
+        protocol.connection_made(Answering(protocol))
+        return protocol
+
+
+def aiohttp_session() -> aiohttp.ClientSession:
+    async def made() -> aiohttp.ClientSession:
+        return aiohttp.ClientSession(connector=AnsweringConnector())
+
+    SESSIONS.append(LOOP.run_until_complete(made()))
+    return SESSIONS[-1]
 
 
 def http_client() -> httpx2.Client:
@@ -283,9 +490,21 @@ class AnsweringOllama(ollama.Client):
 
 CASES = (
     Case("SQLAlchemy, a statement", lambda: create_engine("sqlite://"), use_engine, peer=traced_engine),
+    Case("sqlite3, a statement", lambda: sqlite3.connect(":memory:", factory=SQLiteConnection), use_sqlite),
+    Case("psycopg, a statement", psycopg_connection, use_psycopg),
+    Case("SQLAlchemy, a connection", lambda: create_engine("sqlite://", poolclass=QueuePool), use_pool),
+    Case("Django, a statement", django_connection, use_django),
     Case("Redis, get", AnsweringRedis, use_redis, peer=traced_redis),
     Case("Redis, get, async", AnsweringAsyncRedis, use_async_redis, peer=traced_redis),
     Case("httpx, get", http_client, use_http, peer=traced_http),
+    Case("Redis, get, key with a prefix", AnsweringRedis, use_cache),
+    Case("memcached, get", lambda: AnsweringMemcached(("127.0.0.1", 1)), use_cache),
+    Case("Django cache, get", lambda: AnsweringCache({}), use_cache),
+    Case("cachetools, get", filled_mapping, use_cache),
+    Case(f"httpx, body of {CHUNKS}", http_client, use_streamed_http, CHUNKS),
+    Case("requests, get", answering_session, use_http),
+    Case("urllib3, get", lambda: AnsweringPool("server.test"), use_http_pool),
+    Case("aiohttp, get", aiohttp_session, use_aiohttp),
     Case("OpenAI, chat", openai_client, use_openai),
     Case("OpenAI, chat, async", async_openai_client, use_async_openai),
     Case(f"OpenAI, stream of {CHUNKS}", openai_client, use_openai_stream, CHUNKS),
@@ -319,6 +538,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--quick", action="store_true", help="a third of the rounds: a first idea")
     rounds = ROUNDS // 3 if parser.parse_args(arguments).quick else ROUNDS
     measured = [measure(case, rounds) for case in CASES]
+    for session in SESSIONS:
+        LOOP.run_until_complete(session.close())
     LOOP.run_until_complete(LOOP.shutdown_asyncgens())
     LOOP.close()
     publish(
@@ -334,6 +555,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 "`quiet` compares the quietest tenths. `unheard`: wrapped, before configure.",
                 "`added` is the adapter alone: the sink only counts. `all on`, in requests: metrics, percentiles, N+1",
                 "detection, the spans of a request and the store. `peer`: OpenTelemetry's spans, not exported.",
+                "A connection is taken from a pool and given back.",
             ],
             data={
                 one.case.label: {
@@ -377,7 +599,7 @@ def measure(case: Case, rounds: int) -> Measured:
 
 def _measure(case: Case, rounds: int, everything: Recorder) -> Measured:
     counting = Counting()
-    recorders = {SILENT: NullRecorder(), WRAPPED: Recorder([counting]), ON: everything}
+    recorders = {SILENT: NullRecorder(), WRAPPED: Recorder([counting], metrics=counting), ON: everything}
     variants = {BARE: case.use(case.make())}
     for name, recorder in recorders.items():
         variants[name] = case.use(integrations.wrap(case.make(), recorder_of=lambda recorder=recorder: recorder))

@@ -28,7 +28,8 @@ class Adapter(Protocol):
     def carrier(self, client: Any) -> Any:
         """Return the object whose attributes are replaced: the client, or what several clients share.
 
-        It carries the mark of being wrapped, so it needs a ``__dict__`` or room for weak references.
+        It carries the mark of being wrapped, so it needs a ``__dict__`` or room for weak references. It is asked for
+        again when the client is attached, and may then be what ``attach`` has put in.
         """
         ...
 
@@ -40,12 +41,46 @@ class Adapter(Protocol):
 _ADAPTERS: Final[dict[str, str | Adapter]] = {
     "sqlalchemy.engine.base.Engine": "databases.sqlalchemy",
     "sqlalchemy.ext.asyncio.engine.AsyncEngine": "databases.sqlalchemy",
+    "asyncpg.connection.Connection": "databases.asyncpg",
+    "asyncpg.pool.PoolConnectionProxy": "databases.asyncpg",
+    "asyncpg.pool.Pool": "databases.asyncpg",
+    "psycopg.Connection": "databases.psycopg",
+    "psycopg.AsyncConnection": "databases.psycopg",
+    "psycopg_pool.pool.ConnectionPool": "databases.psycopg_pool",
+    "psycopg_pool.pool_async.AsyncConnectionPool": "databases.psycopg_pool",
+    "pymysql.connections.Connection": "databases.mysql",
+    "asyncmy.connection.Connection": "databases.mysql",
+    "sqlite3.Connection": "databases.sqlite3",
+    "aiosqlite.core.Connection": "databases.aiosqlite",
+    "pymongo.synchronous.mongo_client.MongoClient": "databases.pymongo",
+    "pymongo.asynchronous.mongo_client.AsyncMongoClient": "databases.pymongo",
+    "django.db.backends.base.base.BaseDatabaseWrapper": "databases.django",
+    "django.db.utils.ConnectionHandler": "databases.django",
+    "django.utils.connection.ConnectionProxy": "databases.django",
     "redis.client.Redis": "caches.redis",
     "redis.asyncio.client.Redis": "caches.redis",
+    "redis.cluster.RedisCluster": "caches.redis",
+    "redis.asyncio.cluster.RedisCluster": "caches.redis",
+    "redis.asyncio.cluster.ClusterPipeline": "caches.redis",
+    "pymemcache.client.base.Client": "caches.pymemcache",
+    "pymemcache.client.base.PooledClient": "caches.pymemcache",
+    "pymemcache.client.hash.HashClient": "caches.pymemcache",
+    "aiomcache.client.FlagClient": "caches.aiomcache",
+    "django.core.cache.backends.base.BaseCache": "caches.django",
+    "django.core.cache.CacheHandler": "caches.django",
+    "aiocache.base.BaseCache": "caches.aiocache",
+    "cachetools.Cache": "caches.cachetools",
+    "cachetools._cached._WrapperBase": "caches.memoized",
+    "functools._lru_cache_wrapper": "caches.memoized",
+    "builtins.function": "caches.memoized",
     "httpx.Client": "http.httpx",
     "httpx.AsyncClient": "http.httpx",
     "httpx2.Client": "http.httpx",
     "httpx2.AsyncClient": "http.httpx",
+    "requests.sessions.Session": "http.requests",
+    "urllib3.poolmanager.PoolManager": "http.urllib3",
+    "urllib3.connectionpool.HTTPConnectionPool": "http.urllib3",
+    "aiohttp.client.ClientSession": "http.aiohttp",
     "openai.OpenAI": "llm.openai",
     "openai.AsyncOpenAI": "llm.openai",
     "anthropic.Anthropic": "llm.anthropic",
@@ -95,7 +130,7 @@ def wrap(client: T, *, name: str | None = None, recorder_of: Callable[[], Record
                 f"wrap() cannot instrument this {_full_name(type(client))}: {error}; use a version of its library that "
                 "the adapter knows, or register_adapter() one of your own."
             ) from error
-        set_mark(carrier, (link, detach))
+        set_mark(adapter.carrier(client), (link, detach))
     return client
 
 

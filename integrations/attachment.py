@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
 from time import perf_counter
 from typing import Any, Final, TypeVar
 
 from monitoring.calls import Call
-from monitoring.context import is_muted
+from monitoring.context import is_muted, reset
 from monitoring.observation import Kind
 from monitoring.recorder import NullRecorder, Recorder
 
@@ -101,8 +101,10 @@ def layering(kind: Kind, link: Link, describe: Describe, function: Callable[...,
     def observed(*args: Any, **kwargs: Any) -> T:
         if not has_clients_below(kind):
             return alone(*args, **kwargs)
-        layer = Layer(kind, link.name)
-        return observing(link, layer.unless_counted(describe), layer.around(function))(*args, **kwargs)
+        recorder = link.recorder()
+        if recorder is None:
+            return function(*args, **kwargs)
+        return within(Layer(kind, link.name), recorder, describe, function, *args, **kwargs)
 
     return observed
 
@@ -116,11 +118,60 @@ def layering_async(
     async def observed(*args: Any, **kwargs: Any) -> T:
         if not has_clients_below(kind):
             return await alone(*args, **kwargs)
-        layer = Layer(kind, link.name)
-        act = observing_async(link, layer.unless_counted(describe), layer.around_async(function))
-        return await act(*args, **kwargs)
+        recorder = link.recorder()
+        if recorder is None:
+            return await function(*args, **kwargs)
+        return await within_async(Layer(kind, link.name), recorder, describe, function, *args, **kwargs)
 
     return observed
+
+
+def within(
+    layer: Layer, recorder: Recorder, describe: Describe, function: Callable[..., T], *args: Any, **kwargs: Any
+) -> T:
+    """Call ``function`` in a layer that was made for it, and report the call unless a client below does."""
+    token = current_layer.set(layer)
+    started = perf_counter()
+    try:
+        result = function(*args, **kwargs)
+    except BaseException as error:
+        _end(layer, token)
+        if not layer.is_counted:
+            report(recorder, describe, args, started, None, error)
+        raise
+    _end(layer, token)
+    if not layer.is_counted:
+        report(recorder, describe, args, started, result, None)
+    return result
+
+
+async def within_async(
+    layer: Layer,
+    recorder: Recorder,
+    describe: Describe,
+    function: Callable[..., Awaitable[T]],
+    *args: Any,
+    **kwargs: Any,
+) -> T:
+    """Do the same with a function that is awaited."""
+    token = current_layer.set(layer)
+    started = perf_counter()
+    try:
+        result = await function(*args, **kwargs)
+    except BaseException as error:
+        _end(layer, token)
+        if not layer.is_counted:
+            report(recorder, describe, args, started, None, error)
+        raise
+    _end(layer, token)
+    if not layer.is_counted:
+        report(recorder, describe, args, started, result, None)
+    return result
+
+
+def _end(layer: Layer, token: Token[Layer | None]) -> None:
+    layer.is_over = True
+    reset(current_layer, token)
 
 
 def report(recorder: Recorder, describe: Callable[..., Call | None], *facts: Any) -> None:

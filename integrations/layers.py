@@ -8,29 +8,42 @@ reports only what nobody below has counted.
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable
 from contextvars import ContextVar
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from monitoring.calls import CacheCall, Call
-from monitoring.context import reset
 from monitoring.observation import Kind
 
-T = TypeVar("T")
 Describe = Callable[[tuple[Any, ...], float, Any, BaseException | None], Call | None]
 """Makes the observation of a call from its arguments, its start, its result and what it raised; None for nothing."""
+
+
+class KeySpace:
+    """What an outer cache does with the keys that its user gives it."""
+
+    __slots__ = ("client", "is_repeated", "lead")
+
+    def __init__(self, client: object, lead: str, *, is_repeated: bool = False) -> None:
+        self.client = client
+        """The outer cache: a call of it may consist of others of its own calls."""
+        self.lead = lead
+        """What it puts in front of a key."""
+        self.is_repeated = is_repeated
+        """Whether it reads once more what it has just stored: no look-up of the app's."""
 
 
 class Layer:
     """One call of an outer client that goes on."""
 
-    __slots__ = ("ended", "is_counted", "is_over", "kind", "name", "outer")
+    __slots__ = ("ended", "is_counted", "is_over", "keys", "kind", "name", "outer")
 
-    def __init__(self, kind: Kind, name: str | None) -> None:
+    def __init__(self, kind: Kind, name: str | None, keys: KeySpace | None = None) -> None:
         self.kind = kind
         self.name = name
         """What the user calls the outer client, None where nothing."""
         self.outer = current_layer.get()
+        self.keys = keys
         self.is_counted = False
         """Whether a client below has counted what it did for this call."""
         self.is_over = False
@@ -39,36 +52,6 @@ class Layer:
         """When it ended, where contexts may be left behind that are not of this call any more: what begins later in one
         of them counts.
         """
-
-    def around(self, function: Callable[..., T]) -> Callable[..., T]:
-        """Return a function that does the same in this layer, once."""
-
-        def act(*args: Any, **kwargs: Any) -> T:
-            token = current_layer.set(self)
-            try:
-                return function(*args, **kwargs)
-            finally:
-                self.is_over = True
-                reset(current_layer, token)
-
-        return act
-
-    def around_async(self, function: Callable[..., Awaitable[T]]) -> Callable[..., Coroutine[Any, Any, T]]:
-        """Do the same with a function that is awaited."""
-
-        async def act(*args: Any, **kwargs: Any) -> T:
-            token = current_layer.set(self)
-            try:
-                return await function(*args, **kwargs)
-            finally:
-                self.is_over = True
-                reset(current_layer, token)
-
-        return act
-
-    def unless_counted(self, describe: Describe) -> Describe:
-        """Return a description of the outer client's call, which is nothing where one below has counted it."""
-        return lambda *facts: None if self.is_counted else describe(*facts)
 
 
 current_layer: Final[ContextVar[Layer | None]] = ContextVar("monitoring_layer", default=None)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from .budgets import Budget, BudgetExceeded
 from .cells import Merge
 from .config import Config, ConfigError
-from .context import ContextExecutor, bind, carry_context, request_id, set_user
+from .context import ContextExecutor, bind, carry_context, request_id, set_consumer, set_user
 from .error_tracker import Level
 from .logging_config import get_logger
 from .metrics import (
@@ -87,6 +87,7 @@ __all__ = [
     "operation",
     "outbound_headers",
     "request_id",
+    "set_consumer",
     "set_user",
     "settings_of_json_logger",
     "shutdown",
@@ -146,9 +147,9 @@ def install(app: Any, **settings: Any) -> Monitoring:
 def wrap(client: T, *, name: str | None = None) -> T:
     """Instrument a client in place and return it: the same object, of the same type. Twice is once.
 
-    Knows SQLAlchemy engines, Redis, httpx and httpx2, OpenAI and Anthropic clients, sync and async; it may come before
-    ``configure``. ``name`` tells caches apart. Raise TypeError for a client of another kind, with the list of those
-    that are known.
+    Knows SQLAlchemy engines, Redis, clients of httpx, httpx2, requests, urllib3 and aiohttp, OpenAI and Anthropic, sync
+    and async; it may come before ``configure``. ``name`` tells caches apart. Raise TypeError for a client of another
+    kind, with the list of those that are known.
     """
     from .integrations import wrap
 

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
 
 from . import families
 from .calls import CacheCall, DatabaseCall, HTTPCall, LLMCall
+from .cells import OTHER
 from .families import CountsMetrics
 from .observation import Kind
 from .recorder import Fold
+
+PREFIXES: Final = 50
+"""Kinds of keys told apart per cache; the others are counted together."""
 
 
 class CallMetrics:
@@ -16,6 +21,9 @@ class CallMetrics:
 
     def __init__(self, metrics: CountsMetrics) -> None:
         self._metrics = metrics
+        self._prefixes: dict[str, set[str]] = {}
+        self._waited_for: set[str] = set()
+        """Servers that have asked to wait by their last answer."""
 
     def folds(self) -> Mapping[Kind, Fold]:
         """Return how each kind of call is counted."""
@@ -33,14 +41,62 @@ class CallMetrics:
     def _fold_cache(self, call: CacheCall) -> None:
         values = (call.cache, call.system, call.name, call.error_type)
         self._metrics.observe(families.CACHE_DURATION, values, call.duration_seconds)
+        cache = (call.cache, call.system)
         if call.hits:
-            self._metrics.add(families.CACHE_GETS, (call.cache, call.system, "hit"), float(call.hits))
+            self._metrics.add(families.CACHE_GETS, (*cache, "hit"), float(call.hits))
         if call.misses:
-            self._metrics.add(families.CACHE_GETS, (call.cache, call.system, "miss"), float(call.misses))
+            self._metrics.add(families.CACHE_GETS, (*cache, "miss"), float(call.misses))
+        if call.by_prefix:
+            self._add_prefixes(call)
+        if call.puts:
+            self._metrics.add(families.CACHE_PUTS, cache, float(call.puts))
+        if call.removals:
+            self._metrics.add(families.CACHE_REMOVALS, cache, float(call.removals))
+        for name, times in call.inner.items():
+            self._metrics.add(families.CACHE_PIPELINE_COMMANDS, (*cache, name), float(times))
+
+    def _add_prefixes(self, call: CacheCall) -> None:
+        known = self._prefixes.get(call.cache)
+        if known is None:
+            known = self._prefixes.setdefault(call.cache, set())
+        for prefix, (hits, misses) in call.by_prefix.items():
+            if prefix not in known:
+                if len(known) >= PREFIXES:
+                    prefix = OTHER
+                else:
+                    known.add(prefix)
+            for result, times in (("hit", hits), ("miss", misses)):
+                if times:
+                    self._metrics.add(families.CACHE_PREFIX_GETS, (call.cache, prefix, result), float(times))
 
     def _fold_http(self, call: HTTPCall) -> None:
-        values = (call.method, call.host, str(call.status or ""), call.error_type)
-        self._metrics.observe(families.HTTP_CLIENT_DURATION, values, call.duration_seconds)
+        values = (call.method, call.host, str(call.port or ""), str(call.status or ""), call.url_template)
+        self._metrics.observe(families.HTTP_CLIENT_DURATION, (*values, call.error_type), call.duration_seconds)
+        if call.response_seconds:
+            outcome = (*values, call.outcome)
+            self._metrics.observe(families.HTTP_CLIENT_RESPONSE_DURATION, outcome, call.response_seconds)
+        if call.redirects:
+            self._metrics.add(families.HTTP_CLIENT_RESENDS, (call.host, "redirect"), float(call.redirects))
+        if call.retries:
+            self._metrics.add(families.HTTP_CLIENT_RESENDS, (call.host, "retry"), float(call.retries))
+        if call.quotas or call.host in self._waited_for:
+            self._fold_quotas(call)
+
+    def _fold_quotas(self, call: HTTPCall) -> None:
+        """Set the gauges of an API's quotas. One that asks to wait no longer is back at 0."""
+        wait, limits = 0.0, {name: value for which, name, value in call.quotas if which == "limit"}
+        for which, name, value in call.quotas:
+            if which == "retry_after":
+                wait = value
+            elif which == "limit":
+                self._metrics.set(families.RATE_LIMIT_LIMIT, (call.host, name), value)
+            else:
+                self._metrics.set(families.RATE_LIMIT_REMAINING, (call.host, name), value)
+                if limits.get(name):
+                    self._metrics.set(families.RATE_LIMIT_USED, (call.host, name), 1.0 - value / limits[name])
+        if wait or call.host in self._waited_for:
+            self._metrics.set(families.RETRY_AFTER, (call.host,), wait)
+            (self._waited_for.add if wait else self._waited_for.discard)(call.host)
 
     def _fold_llm(self, call: LLMCall) -> None:
         values = (call.provider, call.model, call.operation)

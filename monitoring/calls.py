@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from time import perf_counter
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
 from .context import current_block, current_record, present_block
 from .observation import Observation, outcome_of_exception
@@ -18,6 +18,7 @@ CONTENT_CHARACTERS: Final = 8_192
 """Characters of a prompt or an answer that are held for a kept request: half of that is kept, once it is scrubbed, so
 that nothing is kept of a secret that the bound cuts in two.
 """
+_NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
 class Call(Observation):
@@ -70,10 +71,26 @@ class CacheCall(Call):
     hits: int = 0
     misses: int = 0
     """Both 0 for a command that looks nothing up."""
+    puts: int = 0
+    removals: int = 0
+    """Entries that the command stored and removed, as far as its reply tells."""
+    by_prefix: Mapping[str, tuple[int, int]] = _NOTHING
+    """Hits and misses by the kind of key (``users`` of ``users:42``), where a key names one. Never more of a key."""
+    inner: Mapping[str, int] = _NOTHING
+    """How many commands of which name a pipeline sent; empty for a single command."""
+
+    @property
+    def commands(self) -> int:
+        """Return how many commands a pipeline sent, 0 for a single command."""
+        return sum(self.inner.values())
+
+
+Quota = tuple[str, str, float]
+"""What an API said of a quota: ``remaining``, ``limit`` or ``retry_after``, the quota's name, and the number."""
 
 
 class HTTPCall(Call):
-    """One outgoing HTTP request."""
+    """One outgoing HTTP request. Its duration is that until the response began."""
 
     kind = "http"
     name: str = ""
@@ -83,6 +100,17 @@ class HTTPCall(Call):
     port: int = 0
     status: int = 0
     """0 where no response came."""
+    response_seconds: float = 0.0
+    """From the start to the end of the response's body; 0 where no response came."""
+    url_template: str = ""
+    """What the URL was made from, where the app tells it: ``/users/{id}``."""
+    span_id: str = ""
+    """What the callee was told as its parent; "" where nothing was sent along."""
+    retries: int = 0
+    """How often the request was sent before this and failed, as far as the client tells."""
+    redirects: int = 0
+    """How many redirects led to it: 1 for each request that follows one."""
+    quotas: tuple[Quota, ...] = ()
 
 
 class ToolCall(Call):

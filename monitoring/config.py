@@ -18,6 +18,7 @@ Authorize = Callable[[MutableMapping[str, Any]], bool | Awaitable[bool]]
 ENVIRONMENT_PREFIX: Final = "MONITORING_"
 
 _HEADER_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+_HOST: Final = re.compile(r"\*|\.?[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?|[0-9A-Fa-f:]*:[0-9A-Fa-f:.]*")
 _NOT_TEXT: Final = frozenset(
     {"authorize", "budgets", "categorize", "rules", "channels", "log_handlers", "log_processors", "scrub_rules"}
 )
@@ -49,8 +50,17 @@ class Config:
     """Networks (``10.0.0.0/8``, ``127.0.0.1``), ``unix`` for unix sockets or ``*`` whose request IDs are taken over;
     others' are only noted.
     """
+    propagate_to: tuple[str, ...] = ()
+    """Hosts to which wrapped HTTP clients send the request ID and the trace along: names, ``.example.org`` for what is
+    below it, or ``*`` for all.
+    """
     on_invalid_request_id: OnInvalid = "replace"
     """What an inbound ID of forbidden characters or length leads to: a fresh ID, or the answer 400."""
+
+    consumer: Callable[[Mapping[str, str]], str | None] | str | None = None
+    """Who calls the app's API: a header's name, such as ``x-api-key``, of whose value only a keyed hash is kept, or a
+    function of the request's headers (names in lower case) that returns a name; see also ``monitoring.set_consumer``.
+    """
 
     log_level: Level = "info"
     """Lowest level that is written."""
@@ -144,6 +154,10 @@ class Config:
     """Keep users in the store as keyed hashes only."""
     slow_request_seconds: float = 1.0
     """Requests of this duration or more are kept whole, besides those that are slow for their route."""
+    repeated_queries: int | None = 10
+    """How often a request or job may read by one statement before that is found to be repeated; None or 0 for ever."""
+    slow_query_seconds: float = 0.5
+    """Database statements of this duration or more are counted as slow, and logged."""
     sample_rate: float = 0.01
     """Share of the other requests that are kept whole; 0 for none."""
     llm_stream_usage: bool = False
@@ -239,7 +253,7 @@ def with_settings(config: Config | None, settings: Mapping[str, Any]) -> Config:
 def _parse(variable: str, text: str, default: Any, annotation: str) -> Any:
     if "tuple" in annotation:
         return tuple(part.strip() for part in text.split(",") if part.strip())
-    if "Mapping" in annotation:
+    if "Mapping" in annotation and "Callable" not in annotation:
         return _parse_pairs(variable, text)
     if text == "" and "None" in annotation:
         return None
@@ -295,6 +309,10 @@ def _is_network(value: str) -> bool:
     return True
 
 
+def _is_host(value: object) -> bool:
+    return isinstance(value, str) and _HOST.fullmatch(value) is not None
+
+
 def _is_prefix(value: object) -> bool:
     return value is None or (isinstance(value, str) and re.fullmatch(r"(/[A-Za-z0-9._~-]+)+", value) is not None)
 
@@ -316,6 +334,16 @@ _RULES: Final[tuple[tuple[str, Callable[[Any], bool], str], ...]] = (
         "a tuple of networks such as ('10.0.0.0/8',), 'unix' or '*'",
     ),
     ("on_invalid_request_id", lambda value: value in ("replace", "reject"), "'replace' or 'reject'"),
+    (
+        "consumer",
+        lambda value: value is None or callable(value) or _are_headers((value,)),
+        "a header's name such as 'x-api-key', a function of the headers, or None",
+    ),
+    (
+        "propagate_to",
+        lambda value: isinstance(value, tuple) and all(map(_is_host, value)),
+        "a tuple of hosts without scheme and port, such as ('api.example.org', '.internal'), or ('*',)",
+    ),
     (
         "log_level",
         lambda value: value in _LEVELS,
@@ -366,6 +394,12 @@ _RULES: Final[tuple[tuple[str, Callable[[Any], bool], str], ...]] = (
         "a folder such as '.monitoring', a database's URL, or None",
     ),
     ("slow_request_seconds", lambda value: value > 0, "a positive number of seconds, for example 1.0"),
+    (
+        "repeated_queries",
+        lambda value: value in (None, 0) or (isinstance(value, int) and value >= 2),
+        "a whole number of 2 or more, for example 10, or None",
+    ),
+    ("slow_query_seconds", lambda value: value > 0, "a positive number of seconds, for example 0.5"),
     ("sample_rate", lambda value: 0 <= value <= 1, "between 0 and 1, for example 0.01"),
     ("llm_content", lambda value: 0 <= value <= 1, "between 0 and 1, for example 0.01"),
     ("kept_per_second", lambda value: value > 0, "a positive number, for example 50"),

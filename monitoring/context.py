@@ -14,7 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar, Token
 from types import MappingProxyType
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, Final, ParamSpec, TypeVar
 
 from .observation import Block, RequestRecord
 from .utils.ids import format_traceparent
@@ -22,6 +22,7 @@ from .utils.ids import format_traceparent
 P = ParamSpec("P")
 R = TypeVar("R")
 
+_CONSUMER_LENGTH: Final = 64
 _NO_FIELDS: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -57,6 +58,22 @@ def set_user(user_id: object) -> None:
     if record is not None:
         record.user_id = "" if user_id is None else str(user_id)
         record.noted = True
+
+
+def set_consumer(name: object) -> None:
+    """Say who calls the app in the running request, also late: a client, an API key's owner, never the key itself.
+
+    64 characters are kept; None and "" take it away. Outside a request nothing happens.
+    """
+    record = current_record.get()
+    if record is not None:
+        name_consumer(record, name)
+
+
+def name_consumer(record: RequestRecord, name: object) -> None:
+    """Put a consumer's name on a request."""
+    record.consumer = "" if name is None else str(name)[:_CONSUMER_LENGTH]
+    record.noted = True
 
 
 def outbound_headers(request_id_header: str = "x-request-id") -> dict[str, str]:

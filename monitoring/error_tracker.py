@@ -169,7 +169,9 @@ class ErrorTracker:
         self._scrub_text = settings.scrubber.scrub_text
         in_app = InApp(settings.project_root, settings.in_app_include, settings.in_app_exclude)
         self._grouper = Grouper(in_app)
-        self._describer = Describer(self._grouper.is_in_app, self._scrub_text)
+        self.is_in_app = self._grouper.is_in_app
+        """Says whether a frame is of the app's own code."""
+        self._describer = Describer(self.is_in_app, self._scrub_text)
         self.start_anew()
 
     def start_anew(self) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final, Protocol
 
-from .cells import Declaration, scale
+from .cells import Declaration, Merge, scale
 
 _DB_LABELS: Final = ("db_system_name", "db_operation_name", "db_query_summary", "error_type")
 _CACHE_LABELS: Final = ("cache", "cache_system")
@@ -18,6 +18,16 @@ _PER_SECOND: Final = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000
 _AGENT: Final = ("gen_ai_agent_name",)
 _AGENT_LIMITS: Final = {"gen_ai_agent_name": 200}
 _CALLS: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0)
+_POOL: Final = "db_client_connection_pool_name"
+_POOL_LIMITS: Final = {_POOL: 50}
+_HTTP_CLIENT: Final = (
+    "http_request_method",
+    "server_address",
+    "server_port",
+    "http_response_status_code",
+    "url_template",
+)
+_HTTP_CLIENT_LIMITS: Final = {"server_address": 200, "url_template": 200}
 
 
 class CountsMetrics(Protocol):
@@ -28,7 +38,7 @@ class CountsMetrics(Protocol):
         ...
 
     def set(self, declaration: Declaration, values: tuple[str, ...], value: float) -> None:
-        """Set a gauge."""
+        """Set a gauge of this process."""
         ...
 
     def observe(self, declaration: Declaration, values: tuple[str, ...], value: float) -> None:
@@ -58,9 +68,81 @@ def _per_run(what: str, help: str) -> Declaration:
     )
 
 
+def _quota(name: str, help: str, merge: Merge) -> Declaration:
+    return Declaration(
+        name=name,
+        kind="gauge",
+        help=help,
+        labels=("server_address", "limit"),
+        merge=merge,
+        limits={"server_address": 200, "limit": 50},
+    )
+
+
 DB_DURATION: Final = _histogram(
     "db_client_operation_duration_seconds", "Time of database statements.", _DB_LABELS, scale.DB_SECONDS
 )
+
+DB_CONNECTIONS: Final = Declaration(
+    name="db_client_connections_open",
+    kind="gauge",
+    help="Connections of a pool that are open, by state: used or idle.",
+    labels=(_POOL, "state"),
+    limits=_POOL_LIMITS,
+)
+DB_CONNECTION_WAIT: Final = _histogram(
+    "db_client_connection_wait_time_seconds",
+    "Time to obtain a connection from a pool.",
+    (_POOL,),
+    scale.DB_SECONDS,
+    limits=_POOL_LIMITS,
+)
+DB_CONNECTION_USE: Final = _histogram(
+    "db_client_connection_use_time_seconds",
+    "Time from obtaining a connection to giving it back.",
+    (_POOL,),
+    scale.DB_SECONDS,
+    limits=_POOL_LIMITS,
+)
+DB_CONNECTION_CREATE: Final = _histogram(
+    "db_client_connection_create_time_seconds",
+    "Time to open a connection.",
+    (_POOL,),
+    scale.DB_SECONDS,
+    limits=_POOL_LIMITS,
+)
+DB_CONNECTION_TIMEOUTS: Final = _counter(
+    "db_client_connection_timeouts_total",
+    "Waits for a connection that ended without one.",
+    (_POOL,),
+    limits=_POOL_LIMITS,
+)
+DB_TRANSACTION: Final = _histogram(
+    "db_client_transaction_duration_seconds",
+    "Time of database transactions, by outcome: commit or rollback.",
+    ("db_system_name", _POOL, "outcome"),
+    scale.DB_SECONDS,
+    limits=_POOL_LIMITS,
+)
+DB_SLOW_QUERIES: Final = _counter(
+    "db_client_slow_queries_total",
+    "Database statements that took longer than slow_query_seconds.",
+    ("db_system_name", "db_operation_name"),
+)
+DB_REPEATED_QUERIES: Final = _counter(
+    "db_client_repeated_queries_total",
+    "Requests and jobs that read the same thing repeated_queries times or more, by statement.",
+    ("http_route", "db_query_summary"),
+)
+DB_QUERIES_PER_REQUEST: Final = Declaration(
+    name="db_client_queries_per_request",
+    kind="histogram",
+    help="Database statements of the requests and jobs that sent any.",
+    labels=("http_route",),
+    unit="quantity",
+    le=(1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0),
+)
+
 CACHE_GETS: Final = _counter(
     "cache_gets_total", "Keys looked up in a cache, by result: hit or miss.", (*_CACHE_LABELS, "result")
 )
@@ -70,11 +152,58 @@ CACHE_DURATION: Final = _histogram(
     (*_CACHE_LABELS, "operation", "error_type"),
     scale.CACHE_SECONDS,
 )
+CACHE_PREFIX_GETS: Final = _counter(
+    "cache_prefix_gets_total",
+    "Keys looked up in a cache, by the kind of key: what stands before its first colon.",
+    ("cache", "key_prefix", "result"),
+    limits={"key_prefix": 1_000},
+)
+CACHE_PUTS: Final = _counter("cache_puts_total", "Entries stored in a cache.", _CACHE_LABELS)
+CACHE_REMOVALS: Final = _counter("cache_removals_total", "Entries removed from a cache on request.", _CACHE_LABELS)
+CACHE_EVICTIONS: Final = _counter(
+    "cache_evictions_total", "Entries that a cache in memory gave up: for want of room, or too old.", _CACHE_LABELS
+)
+CACHE_SIZE: Final = Declaration(
+    name="cache_size", kind="gauge", help="Size of the caches in the processes' own memory.", labels=_CACHE_LABELS
+)
+CACHE_PIPELINE_COMMANDS: Final = _counter(
+    "cache_pipeline_commands_total", "Commands sent to a cache in pipelines.", (*_CACHE_LABELS, "operation")
+)
 HTTP_CLIENT_DURATION: Final = _histogram(
     "http_client_request_duration_seconds",
     "Time of outgoing HTTP requests until the response began.",
-    ("http_request_method", "server_address", "http_response_status_code", "error_type"),
+    (*_HTTP_CLIENT, "error_type"),
     scale.HTTP_SECONDS,
+    limits=_HTTP_CLIENT_LIMITS,
+)
+HTTP_CLIENT_RESPONSE_DURATION: Final = _histogram(
+    "http_client_response_duration_seconds",
+    "Time of outgoing HTTP requests until the response's body was read, closed or dropped.",
+    (*_HTTP_CLIENT, "outcome"),
+    scale.HTTP_SECONDS,
+    limits=_HTTP_CLIENT_LIMITS,
+)
+HTTP_CLIENT_RESENDS: Final = _counter(
+    "http_client_resends_total",
+    "Outgoing HTTP requests that were sent again, by reason: retry or redirect.",
+    ("server_address", "reason"),
+    limits={"server_address": 200},
+)
+RATE_LIMIT_REMAINING: Final = _quota(
+    "http_client_rate_limit_remaining",
+    "What is left of a quota at an API by its last answer, the least of what the workers were told.",
+    "min",
+)
+RATE_LIMIT_LIMIT: Final = _quota("http_client_rate_limit_limit", "Size of a quota at an API by its last answer.", "max")
+RATE_LIMIT_USED: Final = _quota(
+    "http_client_rate_limit_used_ratio", "Share of a quota at an API that is used up by its last answer.", "max"
+)
+RETRY_AFTER: Final = Declaration(
+    name="http_client_retry_after_seconds",
+    kind="gauge",
+    help="Seconds that an API's last answer asked to wait; 0 once it answers without that.",
+    labels=("server_address",),
+    merge="max",
     limits={"server_address": 200},
 )
 
@@ -222,6 +351,13 @@ OPERATION_VALUE_DURATION: Final = _histogram(
 )
 EVENTS: Final = _counter("monitoring_events_total", "Usage events.", ("event",))
 FEATURES: Final = _counter("monitoring_feature_uses_total", "Uses of features.", ("feature",))
+
+CONSUMER_REQUESTS: Final = _counter(
+    "http_server_consumer_requests_total",
+    "Requests by who called, of callers that are named.",
+    ("consumer", "http_route", "http_response_status_code"),
+    limits={"consumer": 200},
+)
 
 STORE_FAILURES: Final = _counter("monitoring_store_failures_total", "Rounds in which the store could not be used.", ())
 FACTS_DROPPED: Final = _counter(

@@ -93,15 +93,18 @@ class HealthChecks:
                     per_process=check.per_process,
                 )
 
-    def start(self) -> None:
-        """Begin to run the checks in the background. Called when a server serves and at each probe; again is cheap.
+    def start(self) -> bool:
+        """Begin to run the checks in the background, and say whether there are any. Called when a server serves and at
+        each probe; again is cheap.
 
         While a component is not known yet, it is seen here whether another worker knows it.
         """
-        if self._checks:
-            self._runner.start()
-            if any(check.result is None for check in list(self._checks.values())):
-                self._runner.try_round()
+        if not self._checks:
+            return False
+        if any(check.result is None for check in list(self._checks.values())):
+            self._runner.try_round()  # before the thread runs, whose first round would be in its way
+        self._runner.start()
+        return True
 
     def stop(self) -> None:
         """Stop running them; another worker goes on. ``start`` begins again."""

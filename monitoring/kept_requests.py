@@ -11,10 +11,10 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from .calls import CacheCall, Call, DatabaseCall, HTTPCall, LLMCall, ToolCall
-from .observation import Kind, Observation, RequestRecord, Run
+from .observation import Finding, Kind, Observation, RequestRecord, Run
 from .outbox import Outbox
 from .recorder import Fold
-from .store.facts import RequestFact, SpanFact
+from .store.facts import FindingFact, RequestFact, SpanFact
 
 CALLS: Final = 200
 """Calls and blocks kept of one request."""
@@ -204,7 +204,13 @@ def to_fact(record: RequestRecord, reason: str, now: float, clean: Callable[[str
         spans=_spans(calls, record.started, clean),
         spans_dropped=record.calls_dropped,
         lines=tuple(record.lines or ()),
+        findings=tuple(_finding(finding) for finding in record.findings or ()),
     )
+
+
+def _finding(found: Finding) -> FindingFact:
+    times, seconds = found.tally
+    return FindingFact(found.kind, found.name, found.statement, found.place, int(times), seconds)
 
 
 def _spans(calls: list[Observation], origin: float, clean: Callable[[str], str]) -> tuple[SpanFact, ...]:
@@ -258,6 +264,9 @@ _DETAILS: Final[Mapping[type[Call], tuple[str, ...]]] = {
     ),
 }
 
+_WHERE_KNOWN: Final = ("response_seconds", "url_template", "span_id", "retries", "redirects")
+"""What is told of outgoing requests that have it."""
+
 
 def _sums(run: Run) -> Mapping[str, Any]:
     names = ("root", "llm_calls", "llm_tokens", "llm_cost_usd", "llm_unpriced", "tool_calls")
@@ -274,6 +283,10 @@ def _detail(call: Observation) -> Mapping[str, Any]:
     detail: dict[str, Any] = {**(call.attributes or {}), **{name: getattr(call, name) for name in _DETAILS[type(call)]}}
     if call.error_type:
         detail["error_type"] = call.error_type
+    if isinstance(call, CacheCall) and call.inner:
+        detail["commands"] = call.commands
+    if isinstance(call, HTTPCall):
+        detail.update({name: getattr(call, name) for name in _WHERE_KNOWN if getattr(call, name)})
     if isinstance(call, LLMCall):
         detail["cost_usd"] = None if call.cost_usd is None else float(call.cost_usd)
     return detail

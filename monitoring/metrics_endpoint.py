@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections.abc import Callable
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -22,9 +23,12 @@ _CLOSED = (
 )
 
 
-def metrics_app(metrics: Metrics, config: Config) -> ASGIApp:
-    """Return an ASGI app that answers GET with the Prometheus exposition, rendered in a thread."""
-    renderer = _Renderer(metrics)
+def metrics_app(metrics: Metrics, config: Config, before_reading: Callable[[], None] = lambda: None) -> ASGIApp:
+    """Return an ASGI app that answers GET with the Prometheus exposition, rendered in a thread.
+
+    ``before_reading`` counts what this process has not counted yet.
+    """
+    renderer = _Renderer(metrics, before_reading)
 
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope)
@@ -47,8 +51,9 @@ class _Renderer:
     never a stale one.
     """
 
-    def __init__(self, metrics: Metrics) -> None:
+    def __init__(self, metrics: Metrics, before_reading: Callable[[], None]) -> None:
         self._metrics = metrics
+        self._before_reading = before_reading
         self._exposition = Exposition()
         self._start_anew()
 
@@ -66,6 +71,7 @@ class _Renderer:
             began, body = self._rendered.get(openmetrics, (0.0, b""))
             if began <= came:
                 began = time.monotonic()
+                self._before_reading()
                 body = self._exposition.render(self._metrics.totals_with_state(), openmetrics=openmetrics)
                 self._rendered[openmetrics] = (began, body)
             return body

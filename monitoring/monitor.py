@@ -19,7 +19,8 @@ from .budgets import Budgets, checked
 from .call_metrics import CallMetrics
 from .cells import CellFolder, CellRegistry, Merge, NullRegistry, default_folder
 from .config import Config, ConfigError, with_settings
-from .context import bind, outbound_headers, request_id, set_user
+from .consumers import ConsumerRequests
+from .context import bind, outbound_headers, request_id, set_consumer, set_user
 from .error_tracker import Errors, ErrorSettings, ErrorTracker, Level, capture_exception, capture_message
 from .families import STORE_FAILURES
 from .health.lifecycle import Lifecycle
@@ -36,10 +37,14 @@ from .metrics import (
     gauge_declaration,
     histogram_declaration,
 )
+from .middleware.consumers import Consumers, hashing_key
 from .middleware.edge import ASGIApp, Edge, OwnApp, WSGIApp, set_current_edge
 from .middleware.inbound import InboundPolicy
 from .operations import Operation, feature_decorator, report_event
 from .outbox import Outbox
+from .polled import Polled
+from .propagation import Propagation
+from .query_patterns import QueryPatterns
 from .recorder import NullRecorder, OnFailure, Recorder, Sink
 from .request_log import RequestLog
 from .spans import Span
@@ -68,6 +73,7 @@ class Monitoring:
     bind = bind
     request_id = staticmethod(request_id)
     set_user = staticmethod(set_user)
+    set_consumer = staticmethod(set_consumer)
 
     def __init__(self, config: Config, *, sinks: Sequence[Sink] = (), on_failure: OnFailure | None = None) -> None:
         self.config = config
@@ -90,10 +96,18 @@ class Monitoring:
         self.analytics = Analytics(self.outbox, self.metrics, self.open_database)
         self.budgets = self._make_budgets(config)
         self._kept = _kept_requests(config, scrubber, self.outbox, self._start_background)
-        self.recorder = Recorder([*self._own_sinks(), *sinks], on_failure, count_failure=self.metrics.count_failure)
+        self.recorder = Recorder(
+            [*self._own_sinks(), *sinks],
+            on_failure,
+            count_failure=self.metrics.count_failure,
+            metrics=self.metrics,
+        )
         self.recorder.before_llm_call = self.budgets.admit
+        self.polled = Polled(self.metrics, self.recorder, self.background_failed)
         self.background = Background(self._make_flusher, on_failure=self.background_failed, on_fork=self._after_fork)
         self._read_side = _ReadSide()
+        self.propagation = Propagation(config.propagate_to, config.request_id_header) if config.propagate_to else None
+        """What outgoing requests carry on; None where nothing."""
         self.edge: Edge | None = Edge(
             InboundPolicy(config),
             self.recorder,
@@ -102,6 +116,7 @@ class Monitoring:
             self._own_apps(),
             self.lifecycle,
             self._before_end,
+            self._make_consumers(),
         )
         self._check_alerts_and_store()
         _made.add(self)
@@ -264,7 +279,7 @@ class Monitoring:
         """Return the Prometheus exposition as an ASGI app, for mounting by hand."""
         from .metrics_endpoint import metrics_app
 
-        return metrics_app(self.metrics, self.config)
+        return metrics_app(self.metrics, self.config, self.polled.read)
 
     def dashboard_app(self) -> ASGIApp:
         """Return the dashboard and its API as an ASGI app, for mounting by hand."""
@@ -293,6 +308,7 @@ class Monitoring:
     def flush(self) -> None:
         """Write what waits to the log and the store now, in this thread."""
         self.log_lines.flush()
+        self.polled.read()
         if self.config.store is not None:
             self.background.flush()
 
@@ -317,6 +333,7 @@ class Monitoring:
         """Write what waits and hand this process's counts over to the living. What is observed later starts anew."""
         self.lifecycle.close()
         self._end_background()
+        self.polled.read()
         self.log_lines.close()
         self.registry.release()
         if "database" in self._read_side:
@@ -401,6 +418,14 @@ class Monitoring:
             CallMetrics(self.metrics),
             AgentRuns(self.metrics),  # before those that tell of runs
             self.budgets,
+            QueryPatterns(
+                self.metrics,
+                self.log_lines,
+                self.error_tracker.is_in_app,
+                repeated=self.config.repeated_queries,
+                slow_seconds=self.config.slow_query_seconds,
+            ),
+            ConsumerRequests(self.metrics),
             RECENT,
             self.analytics,
             RequestLog(self.log_lines),
@@ -441,7 +466,8 @@ class Monitoring:
 
     def _at_serving(self) -> None:
         self.health.use_loop()
-        self.health.start()
+        if self.health.start():
+            self._start_background()  # which keeps their history
         if self.config.drain_seconds:
             _at_sigterm.watch(in_front=True)
 
@@ -461,6 +487,15 @@ class Monitoring:
             if prefix is not None:
                 apps[prefix] = OwnApp(_made_at_first_use(make), _made_at_first_use(make_wsgi))
         return apps
+
+    def _make_consumers(self) -> Consumers | None:
+        consumer, token = self.config.consumer, self.config.token
+        return None if consumer is None else Consumers(consumer, lambda: hashing_key(token, self._folders))
+
+    def _folders(self) -> tuple[Path | None, ...]:
+        """Return where what lasts is kept: in the store's folder, or in that of the cells, for as long as they do."""
+        store = self.config.store
+        return Path(store) if store is not None and "://" not in store else None, self._shared_folder()
 
     def _count_dropped_lines(self, reason: str, lines: int) -> None:
         self.metrics.count_dropped_lines(reason, lines)
@@ -544,11 +579,13 @@ class _Inactive(Monitoring):
         self.lifecycle = Lifecycle(stuck_seconds=None)
         self.outbox = Outbox(capacity=0)
         self.recorder = NullRecorder()
+        self.polled = Polled(self.metrics, self.recorder, self.background_failed)
         self.errors = Errors(self.open_database)
         self.analytics = Analytics(self.outbox, self.metrics, self.open_database)
         self.budgets = Budgets((), self.metrics)
         self.background = Background(self._make_flusher, on_failure=self.background_failed)
         self._read_side = _ReadSide()
+        self.propagation = None
         self.edge = None
 
     def open_database(self) -> Database:

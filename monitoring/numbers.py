@@ -27,6 +27,8 @@ _LABELS: Final[Mapping[str, str]] = {
     "cache": "cache",
     "budget": "budget",
     "operation": "operation",
+    "host": "server_address",
+    "quota": "limit",
 }
 """What rules call a metric's label."""
 _QUANTILES: Final = {"p50_seconds": 0.5, "p95_seconds": 0.95, "p99_seconds": 0.99, "db_p95_seconds": 0.95}
@@ -111,6 +113,13 @@ def _gauge(connection: Connection, query: str, labels: Labels, since: float, now
         yield Sample({}, value, gained.count, _link("#/system", {}, since, now))
 
 
+def _quotas(connection: Connection, query: str, labels: Labels, since: float, now: float) -> Iterable[Sample]:
+    for split, series in _split(_window(connection, families.RATE_LIMIT_USED.name, since, now), labels):
+        gained = _together(series)
+        if gained.count:
+            yield Sample(split, gained.high, gained.count, _link("#/routes", {}, since, now))
+
+
 def _hit_rate(connection: Connection, query: str, labels: Labels, since: float, now: float) -> Iterable[Sample]:
     for split, series in _split(_window(connection, families.CACHE_GETS.name, since, now), labels):
         looked_up = sum(one.sum().total for one in series)
@@ -168,6 +177,7 @@ _ANSWERS: Final[Mapping[str, Answer]] = {
     "llm_error_rate": _shares_failed(families.LLM_DURATION.name, "#/llm"),
     "cache_hit_rate": _hit_rate,
     "operation_success_rate": _success_rate,
+    "quota_used_share": _quotas,
     "check_failed": _checks,
     "new_errors": _new_errors,
     "critical_errors": _critical_errors,

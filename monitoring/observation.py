@@ -72,6 +72,25 @@ class Block:
             block = block.parent
 
 
+class Finding:
+    """What is odd about the database statements of a request: one that is ``repeated``, or one that is ``slow``."""
+
+    __slots__ = ("kind", "name", "place", "statement", "tally")
+
+    def __init__(
+        self, kind: Literal["repeated", "slow"], name: str, statement: str, place: str, tally: list[float]
+    ) -> None:
+        self.kind = kind
+        self.name = name
+        """Operation and table: ``SELECT funders``."""
+        self.statement = statement
+        """The text without values."""
+        self.place = place
+        """Where the app's own code asked: file, line and function, "" where none of it was on the stack."""
+        self.tally = tally
+        """How often it was executed, and the seconds of that."""
+
+
 class Observation:
     """One thing that happened, handed to the sinks when it has ended. Sinks read it; nobody changes it then."""
 
@@ -135,6 +154,8 @@ class RequestRecord(Observation):
     client_request_id: str = ""
     """The caller's own ID, clipped, where it was not taken over."""
     user_id: str = ""
+    consumer: str = ""
+    """Who calls the app's API, where it asks for that."""
 
     method: str
     path: str
@@ -170,6 +191,10 @@ class RequestRecord(Observation):
 
     calls: list[Observation] | None = None
     """The calls and blocks inside of it that have ended, in that order; see ``KeptRequests`` for the bound."""
+    statements: dict[str, list[float]] | None = None
+    """What was read from databases: how often each statement was executed, and the seconds of that."""
+    findings: list[Finding] | None = None
+    """What is odd about them."""
     calls_dropped: int = 0
     lines: list[bytes] | None = None
     """The log lines that were written in it, as far as they are kept."""
@@ -194,6 +219,10 @@ class RequestRecord(Observation):
         self.noted = True
         while self.held_bytes > _HELD_BYTES and len(self.held) > 1:
             self.held_bytes -= len(self.held.pop(0)[2])
+
+    def found(self, kind: str) -> int:
+        """Return the number of findings of a kind."""
+        return sum(finding.kind == kind for finding in self.findings or ())
 
     def keep_line(self, line: bytes) -> None:
         """Keep a log line with the request: the first 50, and none of over 16 KiB."""

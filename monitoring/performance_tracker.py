@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
@@ -69,6 +69,20 @@ class Point:
 
 
 @dataclass(frozen=True, slots=True)
+class QueryStats:
+    """Database statements per request, of a route's requests that sent any, and of how many some were repeated.
+
+    ``repeated`` counts each statement of each request that repeated it.
+    """
+
+    requests: int = 0
+    mean: float | None = None
+    p50: int | None = None
+    p95: int | None = None
+    repeated: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class RouteStats:
     """One route and method: see ``Stats``. ``total_seconds`` is the time spent in all of its requests."""
 
@@ -82,30 +96,55 @@ class RouteStats:
 
 @dataclass(frozen=True, slots=True)
 class CallStats:
-    """One statement, or one host and method: see ``Stats``."""
+    """One statement, or one host and method: see ``Stats``. ``slow`` and ``repeated`` are told of statements only."""
 
     name: str
     system: str
     operation: str
     stats: Stats
     total_seconds: float
+    slow: int = 0
+    """Calls that took longer than was asked for, as far as buckets tell: within 2 % of that time."""
+    repeated: int = 0
+    """Requests that repeated the statement, whatever its system."""
+
+
+@dataclass(frozen=True, slots=True)
+class PrefixStats:
+    """The look-ups of one kind of key, named by what stands before the first colon."""
+
+    prefix: str
+    hits: int
+    misses: int
+
+    @property
+    def hit_rate(self) -> float | None:
+        """Return hits over look-ups; None before the first."""
+        return _rate(self.hits, self.misses)
 
 
 @dataclass(frozen=True, slots=True)
 class CacheStats:
-    """One cache: its look-ups by key, and its commands as ``Stats``."""
+    """One cache: its look-ups by key, its commands as ``Stats`` (none of a cache in memory), and its kinds of keys,
+    the most asked first.
+    """
 
     cache: str
     system: str
     hits: int
     misses: int
     stats: Stats
+    prefixes: Sequence[PrefixStats] = ()
 
     @property
     def hit_rate(self) -> float | None:
         """Return hits over look-ups; None before the first."""
-        looked_up = self.hits + self.misses
-        return self.hits / looked_up if looked_up else None
+        return _rate(self.hits, self.misses)
+
+
+def _rate(hits: int, misses: int) -> float | None:
+    looked_up = hits + misses
+    return hits / looked_up if looked_up else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +185,10 @@ class _Tally:
         self.all.add(gained)
         if failed:
             self.errors += gained.count
+
+    def above(self, threshold: float, metric: Declaration) -> int:
+        share = sketches.share_above(self.all.counts, sketches.scale_name(metric), threshold)
+        return round((share or 0.0) * self.all.count)
 
     def stats(self, period_seconds: float, unit: str = "seconds") -> Stats:
         count = self.all.count
@@ -219,26 +262,64 @@ class PerformanceTracker:
         ]
         return sorted(found, key=lambda one: -one.total_seconds)
 
-    def databases(self, since: float, until: float) -> list[CallStats]:
+    def databases(self, since: float, until: float, *, slow_seconds: float = 0.5) -> list[CallStats]:
         """Return every statement of a time, those first that took most time in all."""
-        return self._calls(families.DB_DURATION, since, until, _statement)
+        period = self._period(since, until)
+        durations, repeated = self._read(period, families.DB_DURATION, families.DB_REPEATED_QUERIES)
+        times = _totals(repeated, lambda labels: labels["db_query_summary"])
+        found = [
+            CallStats(
+                *key,
+                tally.stats(period.seconds),
+                tally.all.total,
+                slow=tally.above(slow_seconds, families.DB_DURATION),
+                repeated=int(times.get(key[0], 0)),
+            )
+            for key, tally in _tallies(durations, _statement).items()
+        ]
+        return sorted(found, key=lambda one: -one.total_seconds)
+
+    def queries(self, since: float, until: float) -> dict[str, QueryStats]:
+        """Return how many statements the requests of each route sent, by route."""
+        counted, repeated = self._read(
+            self._period(since, until), families.DB_QUERIES_PER_REQUEST, families.DB_REPEATED_QUERIES
+        )
+        times = _totals(repeated, _template)
+        return {
+            route: _queries(tally, int(times.get(route, 0))) for route, tally in _tallies(counted, _template).items()
+        }
+
+    def repeated(self, since: float, until: float, route: str) -> list[tuple[str, int]]:
+        """Return the statements that requests of a route repeated, and how many of them did, most first."""
+        (found,) = self._read(self._period(since, until), families.DB_REPEATED_QUERIES)
+        of_route = [one for one in found if one.labels["http_route"] == route]
+        totals = _totals(of_route, lambda labels: labels["db_query_summary"])
+        return sorted(((name, int(times)) for name, times in totals.items() if times), key=lambda one: -one[1])
 
     def outgoing(self, since: float, until: float) -> list[CallStats]:
         """Return every host that was asked in a time, those first that took most time in all."""
         return self._calls(families.HTTP_CLIENT_DURATION, since, until, _host)
 
     def caches(self, since: float, until: float) -> list[CacheStats]:
-        """Return every cache of a time, the most used first."""
+        """Return every cache of a time, the most used first: by its commands, or by its look-ups if those are more."""
         period = self._period(since, until)
-        commands, gets = self._read(period, families.CACHE_DURATION, families.CACHE_GETS)
+        commands, gets, by_prefix = self._read(
+            period, families.CACHE_DURATION, families.CACHE_GETS, families.CACHE_PREFIX_GETS
+        )
         found = _totals(gets, lambda labels: (*_cache(labels), labels["result"]))
+        prefixes = _prefixes(by_prefix)
+        tallies = {key[:2]: _Tally() for key in found} | _tallies(commands, _cache)
         stats = [
             CacheStats(
-                *key, int(found.get((*key, "hit"), 0)), int(found.get((*key, "miss"), 0)), tally.stats(period.seconds)
+                *key,
+                int(found.get((*key, "hit"), 0)),
+                int(found.get((*key, "miss"), 0)),
+                tally.stats(period.seconds),
+                prefixes.get(key[0], ()),
             )
-            for key, tally in _tallies(commands, _cache).items()
+            for key, tally in tallies.items()
         ]
-        return sorted(stats, key=lambda one: -one.stats.count)
+        return sorted(stats, key=lambda one: -max(one.stats.count, one.hits + one.misses))
 
     def models(self, since: float, until: float) -> list[ModelStats]:
         """Return every model of a time, the dearest first."""
@@ -418,6 +499,17 @@ def _route(labels: Mapping[str, str]) -> tuple[str, str]:
     return labels["http_request_method"], labels["http_route"]
 
 
+def _template(labels: Mapping[str, str]) -> str:
+    return labels["http_route"]
+
+
+def _queries(tally: _Tally, repeated: int) -> QueryStats:
+    scale = sketches.scale_name(families.DB_QUERIES_PER_REQUEST)
+    stats = tally.stats(0, scale)
+    p50, p95 = (None if value is None else round(value) for value in (stats.p50_seconds, stats.p95_seconds))
+    return QueryStats(stats.count, stats.mean_seconds, p50, p95, repeated)
+
+
 def _statement(labels: Mapping[str, str]) -> tuple[str, str, str]:
     return labels["db_query_summary"], labels["db_system_name"], labels["db_operation_name"]
 
@@ -437,6 +529,16 @@ def _agent(labels: Mapping[str, str]) -> str:
 
 def _tool(labels: Mapping[str, str]) -> str:
     return labels["gen_ai_tool_name"]
+
+
+def _prefixes(series: Iterable[SeriesGains]) -> dict[str, list[PrefixStats]]:
+    """Return the kinds of keys of each cache, the most asked first."""
+    found = _totals(series, lambda labels: (labels["cache"], labels["key_prefix"], labels["result"]))
+    prefixes: dict[str, list[PrefixStats]] = {}
+    for cache, prefix in dict.fromkeys(key[:2] for key in found):
+        hits, misses = (int(found.get((cache, prefix, result), 0)) for result in ("hit", "miss"))
+        prefixes.setdefault(cache, []).append(PrefixStats(prefix, hits, misses))
+    return {cache: sorted(members, key=lambda one: -one.hits - one.misses) for cache, members in prefixes.items()}
 
 
 def _cache(labels: Mapping[str, str]) -> tuple[str, str]:

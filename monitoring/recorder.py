@@ -43,13 +43,16 @@ class Recorder:
         sinks: Iterable[Sink] = (),
         on_failure: OnFailure | None = None,
         count_failure: Callable[[str], None] = lambda part: None,
+        metrics: Any = None,
     ) -> None:
+        """``metrics`` is where ``measure`` counts, a ``families.CountsMetrics``; None for nowhere."""
         self.before_llm_call: Callable[[], None] = _nothing
         """Raises BudgetExceeded where an LLM call is not to be sent; the only thing here that raises."""
         self.failures: dict[str, int] = {}
         """Failures of the pack itself in this process, by the part that failed."""
         self._on_failure = on_failure or self._log_first
         self._count_failure = count_failure
+        self._metrics = metrics
         self._folds: dict[Kind, tuple[Fold, ...]] = {kind: () for kind in KINDS}
         self._arrange_request_folds()
         for sink in sinks:
@@ -87,6 +90,17 @@ class Recorder:
             except Exception as error:
                 self.failed(getattr(fold, "__qualname__", repr(fold)), error)
 
+    def measure(self, count: Callable[..., None], *facts: Any) -> None:
+        """Count by ``count(metrics, *facts)`` what is a number and no observation, such as the use of a pool, unless
+        the context is muted.
+        """
+        if self._metrics is None or is_muted():
+            return
+        try:
+            count(self._metrics, *facts)
+        except Exception as error:
+            self.failed(getattr(count, "__qualname__", repr(count)), error)
+
     def failed(self, part: str, error: Exception) -> None:
         """Count a failure of the pack; the first of each kind is logged with its traceback."""
         kind = f"{part}: {type(error).__name__}"
@@ -113,4 +127,7 @@ class NullRecorder(Recorder):
         """Do nothing."""
 
     def record_request(self, request: RequestRecord) -> None:
+        """Do nothing."""
+
+    def measure(self, count: Callable[..., None], *facts: Any) -> None:
         """Do nothing."""

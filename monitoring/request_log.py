@@ -172,6 +172,8 @@ def _of_job(record: RequestRecord) -> dict[str, object]:
         "parent_span_id": record.parent_span_id,
         "error_type": type(record.exception).__name__ if record.exception is not None else "",
         "error_group": record.error_group,
+        "repeated_queries": record.found("repeated") or "",
+        "slow_queries": record.found("slow") or "",
     }
     return {name: value for name, value in told.items() if value != ""}
 
@@ -179,10 +181,14 @@ def _of_job(record: RequestRecord) -> dict[str, object]:
 def _rest(record: RequestRecord, clean: Callable[[str], str]) -> str:
     """Return what a line ends with: the sums of calls, and what most requests do not have."""
     rest = _calls(record) if record.called else _USUAL_REST
+    if record.findings:
+        rest += _findings(record)
     if record.streamed:
         rest += f',"first_byte_ms":{record.first_byte_seconds * 1000:.3f}'
     if record.user_id:
         rest += f',"user_id":{_quoted(record.user_id)}'
+    if record.consumer:
+        rest += f',"consumer":{_quoted(record.consumer)}'
     if record.client_request_id:
         rest += f',"client_request_id":"{record.client_request_id}"'
     if record.parent_span_id:
@@ -202,6 +208,11 @@ def _calls(record: RequestRecord) -> str:
         f'"cache_misses":{record.cache_misses},"llm_calls":{record.llm_calls},"llm_tokens":{record.llm_tokens},'
         f'"llm_cost_usd":{record.llm_cost_usd:.9f}'
     )
+
+
+def _findings(record: RequestRecord) -> str:
+    found = ((f"{kind}_queries", record.found(kind)) for kind in ("repeated", "slow"))
+    return "".join(f',"{name}":{number}' for name, number in found if number)
 
 
 def _quoted(text: str) -> str:

@@ -11,6 +11,7 @@ import pytest
 
 import monitoring
 from monitoring import Monitoring, families
+from monitoring.call_metrics import PREFIXES
 from monitoring.calls import CacheCall, Call, DatabaseCall, HTTPCall, LLMCall
 from monitoring.cells import Declaration
 from monitoring.metrics import Series
@@ -93,14 +94,85 @@ def test_a_cache_counts_keys_and_times_commands(current: Monitoring) -> None:
     }
 
 
+def test_a_cache_counts_entries_and_the_commands_of_pipelines(current: Monitoring) -> None:
+    """A pipeline is timed as one command, and told as several."""
+    inner = {"set": 3, "delete": 1}
+    current.recorder.record(made(CacheCall, name="pipeline", system="redis", puts=3, removals=1, inner=inner))
+    assert values(current, families.CACHE_PUTS) == {("default", "redis"): 3}
+    assert values(current, families.CACHE_REMOVALS) == {("default", "redis"): 1}
+    assert values(current, families.CACHE_PIPELINE_COMMANDS) == {
+        ("default", "redis", "set"): 3,
+        ("default", "redis", "delete"): 1,
+    }
+    assert values(current, families.CACHE_DURATION) == {("default", "redis", "pipeline", ""): 1}
+
+
+def test_look_ups_are_counted_by_kind_of_key(current: Monitoring) -> None:
+    """Those that name none are only in the whole."""
+    prefixes = {"users": (2, 1), "pages": (0, 1)}
+    current.recorder.record(made(CacheCall, hits=3, misses=2, by_prefix=prefixes))
+    assert values(current, families.CACHE_PREFIX_GETS) == {
+        ("default", "users", "hit"): 2,
+        ("default", "users", "miss"): 1,
+        ("default", "pages", "miss"): 1,
+    }
+
+
+def test_kinds_of_keys_are_capped_per_cache(current: Monitoring) -> None:
+    """An app whose keys begin with what its users type has no label set for each of them."""
+    for number in range(PREFIXES + 25):
+        current.recorder.record(made(CacheCall, cache="many", hits=1, by_prefix={f"kind{number}": (1, 0)}))
+    current.recorder.record(made(CacheCall, cache="few", hits=1, by_prefix={"users": (1, 0)}))
+    counted = values(current, families.CACHE_PREFIX_GETS)
+    assert counted["many", "(other)", "hit"] == 25
+    assert counted["few", "users", "hit"] == 1
+    assert len(counted) == PREFIXES + 2
+
+
 def test_an_outgoing_request_is_timed_by_host_and_status(current: Monitoring) -> None:
     """Without an answer there is no status, but an error."""
-    current.recorder.record(made(HTTPCall, method="POST", host="api.example.org", status=201))
+    current.recorder.record(
+        made(HTTPCall, method="POST", host="api.example.org", port=443, status=201, url_template="/users/{id}")
+    )
     current.recorder.record(made(HTTPCall, ConnectionError(), host="api.example.org"))
     assert values(current, families.HTTP_CLIENT_DURATION) == {
-        ("POST", "api.example.org", "201", ""): 1,
-        ("GET", "api.example.org", "", "ConnectionError"): 1,
+        ("POST", "api.example.org", "443", "201", "/users/{id}", ""): 1,
+        ("GET", "api.example.org", "", "", "", "ConnectionError"): 1,
     }
+
+
+def test_the_body_of_an_outgoing_request_is_timed_by_how_it_ended(current: Monitoring) -> None:
+    """Beside the time to its headers."""
+    call = made(HTTPCall, host="api.example.org", status=200, response_seconds=2.0)
+    call.outcome = "closed_early"
+    current.recorder.record(call)
+    (found,) = series(current, families.HTTP_CLIENT_RESPONSE_DURATION)
+    assert (found.labels["outcome"], found.value) == ("closed_early", 2.0)
+
+
+def test_requests_that_are_sent_again_count_by_reason(current: Monitoring) -> None:
+    """A redirect is followed once by each request; retries are as many as were made."""
+    current.recorder.record(made(HTTPCall, host="api.example.org", retries=2))
+    current.recorder.record(made(HTTPCall, host="api.example.org", redirects=1))
+    assert values(current, families.HTTP_CLIENT_RESENDS) == {
+        ("api.example.org", "retry"): 2,
+        ("api.example.org", "redirect"): 1,
+    }
+
+
+def test_quotas_are_gauges(current: Monitoring) -> None:
+    """They show what the last answer said; a wait ends with an answer that asks for none."""
+
+    def answered(*quotas: tuple[str, str, float]) -> None:
+        current.recorder.record(made(HTTPCall, host="api.example.org", quotas=quotas))
+
+    answered(("limit", "default", 100.0), ("remaining", "default", 7.0), ("retry_after", "", 30.0))
+    assert [one.value for one in series(current, families.RETRY_AFTER)] == [30.0]
+    answered(("remaining", "default", 6.0))
+    answered()
+    assert values(current, families.RATE_LIMIT_REMAINING) == {("api.example.org", "default"): 6.0}
+    assert values(current, families.RATE_LIMIT_LIMIT) == {("api.example.org", "default"): 100.0}
+    assert [one.value for one in series(current, families.RETRY_AFTER)] == [0.0]
 
 
 def test_hosts_are_capped(current: Monitoring) -> None:
@@ -108,7 +180,7 @@ def test_hosts_are_capped(current: Monitoring) -> None:
     for number in range(250):
         current.recorder.record(made(HTTPCall, host=f"{number}.example.org", status=200))
     counted = values(current, families.HTTP_CLIENT_DURATION)
-    assert (len(counted), counted["GET", "(other)", "200", ""]) == (201, 50)
+    assert (len(counted), counted["GET", "(other)", "", "200", "", ""]) == (201, 50)
 
 
 def test_a_call_to_a_model_counts_tokens_and_cost(current: Monitoring) -> None:

@@ -279,6 +279,7 @@ def outgoing() -> HTTPCall:
     """Return a request that has just been answered."""
     call = HTTPCall(perf_counter())
     call.name, call.host, call.status = "GET api.example.org", "api.example.org", 204
+    call.span_id = "00f067aa0ba902b7"
     return call
 
 
@@ -338,7 +339,12 @@ def test_a_span_tells_what_its_kind_has(app: App) -> None:
         "tool_calls": 0,
     }
     assert details["mget"] == {"cache": "profiles", "system": "redis", "hits": 2, "misses": 1, "error_type": "KeyError"}
-    assert details["GET api.example.org"] == {"method": "GET", "host": "api.example.org", "status": 204}
+    assert details["GET api.example.org"] == {
+        "method": "GET",
+        "host": "api.example.org",
+        "status": 204,
+        "span_id": "00f067aa0ba902b7",
+    }
     assert details["chat m"] == {
         "provider": "openai",
         "model": "m",
@@ -450,3 +456,11 @@ def test_no_cycle_is_left_behind(app: App, path: str) -> None:
     finally:
         gc.enable()
     assert (len(records) > 0, left) == (True, [])
+
+
+def test_a_pipeline_tells_how_many_commands_it_sent() -> None:
+    """It is one call of a request; other commands say nothing of that."""
+    pipeline = cache()
+    pipeline.inner = {"get": 2, "set": 1}
+    assert kept_requests._detail(pipeline)["commands"] == 3
+    assert "commands" not in kept_requests._detail(cache())

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import create_engine, text
 
 import monitoring
-from monitoring import ConfigError, Monitoring, Rule
+from monitoring import Config, ConfigError, Monitoring, Rule
 from monitoring.testing import MemorySink, use
 
 
@@ -73,6 +73,19 @@ def test_a_server_of_another_kind_asks_a_function(tmp_path: Path) -> None:
     assert (status, body, headers["content-type"]) == (200, b'{"status": "pass"}', "application/health+json")
     assert b'"database:responseTime"' in told.body
     assert (unknown.status, unknown.body) == (404, b"")
+
+
+def test_a_service_that_only_probes_ask_keeps_the_history_of_its_checks(tmp_path: Path) -> None:
+    """The background starts with the first probe where there are checks, and not without any."""
+    with_checks, without = (
+        Monitoring(Config(store=str(tmp_path / name), cells_folder=str(tmp_path / name))) for name in ("a", "b")
+    )
+    with_checks.health.add("disk", lambda: None)
+    for made in (with_checks, without):
+        made.health_answer("GET", "/ready")
+    assert (with_checks.background._thread is None, without.background._thread is None) == (False, True)
+    for made in (with_checks, without):
+        made.close()
 
 
 def test_what_was_counted_is_there_until_the_service_ends(tmp_path: Path) -> None:

@@ -58,12 +58,12 @@ class Past:
             self.made.metrics.add(declaration, labels, amount)
         self._periods.roll_up(NOW - ago)
 
-    def gauge(self, declaration: Declaration, *values: float) -> None:
+    def gauge(self, declaration: Declaration, *values: float, labels: tuple[str, ...] = ()) -> None:
         """Let each of several hosts have a value now."""
         for number, value in enumerate(values):
             host = f"host-{number}"
             totals = Totals()
-            totals.metric(declaration).series[()] = Total(value)
+            totals.metric(declaration).series[labels] = Total(value)
             lease = Lease(f"host:{host}", host)
             with self.database.writing() as connection:
                 lease.acquire(connection, NOW)
@@ -331,6 +331,13 @@ def test_of_several_hosts_the_fullest_counts_and_of_cores_the_mean(
     """A full disk is not made up for by an empty one."""
     past.gauge(declaration, 0.1, 0.9)
     assert past.value(query) == pytest.approx(expected)
+
+
+def test_a_quota_is_told_by_host_and_name(past: Past) -> None:
+    """As the share that is used, the highest of the window; one instance for each, unasked."""
+    past.gauge(families.RATE_LIMIT_USED, 0.5, 0.95, labels=("api.example.org", "tokens"))
+    (sample,) = past.ask("quota_used_share")
+    assert (sample.labels, sample.value) == ({"host": "api.example.org", "quota": "tokens"}, 0.95)
 
 
 # Links

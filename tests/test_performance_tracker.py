@@ -275,6 +275,31 @@ def test_a_cache_without_look_ups_has_no_hit_rate(past: Past) -> None:
     assert (cache.hits, cache.misses, cache.hit_rate, cache.stats.count) == (0, 0, None, 1)
 
 
+def test_kinds_of_keys_belong_to_their_cache(past: Past) -> None:
+    """The most asked first."""
+    past.made.metrics.observe(families.CACHE_DURATION, ("profiles", "redis", "get", ""), 0.001)
+    for cache, prefix, result, times in (
+        ("profiles", "users", "hit", 1.0),
+        ("profiles", "pages", "hit", 3.0),
+        ("profiles", "pages", "miss", 1.0),
+        ("others", "users", "miss", 9.0),
+    ):
+        past.made.metrics.add(families.CACHE_PREFIX_GETS, (cache, prefix, result), times)
+    past.periods.roll_up(MIDNIGHT - 60)
+    (cache_stats,) = past.tracker.caches(MIDNIGHT - 60, MIDNIGHT)
+    found = [(one.prefix, one.hits, one.misses, one.hit_rate) for one in cache_stats.prefixes]
+    assert found == [("pages", 3, 1, 0.75), ("users", 1, 0, 1.0)]
+
+
+def test_a_cache_in_memory_is_listed_by_its_look_ups(past: Past) -> None:
+    """Nobody is told of its calls."""
+    past.made.metrics.add(families.CACHE_GETS, ("prices", "memory", "hit"), 3.0)
+    past.periods.roll_up(MIDNIGHT - 60)
+    (cache,) = past.tracker.caches(MIDNIGHT - 60, MIDNIGHT)
+    assert (cache.cache, cache.hits, cache.misses, cache.hit_rate) == ("prices", 3, 0, 1.0)
+    assert (cache.stats.count, cache.stats.p95_seconds, cache.prefixes) == (0, None, ())
+
+
 def test_models_are_ordered_by_their_cost(past: Past) -> None:
     """The dearest first, those without a price by their calls."""
     for model, cost, calls in (("a", 0.0, 1), ("b", 0.2, 1), ("c", 0.0, 5), ("d", 0.7, 1)):
@@ -326,3 +351,33 @@ def test_kept_requests_are_found_and_opened(done: Filled) -> None:
     assert detail is not None
     assert detail.request == first
     assert performance.request("unknown") is None
+
+
+# Database statements
+
+
+def test_statements_tell_how_many_were_slow_and_how_many_requests_repeated_them(past: Past) -> None:
+    """Slow is what took longer than is asked for; who repeated one is counted by the statement alone."""
+    statement = ("sqlite", "SELECT", "SELECT funders", "")
+    for seconds in (0.01, 0.2, 0.6, 3.0):
+        past.made.metrics.observe(families.DB_DURATION, statement, seconds)
+    past.made.metrics.add(families.DB_REPEATED_QUERIES, ("/a", "SELECT funders"), 2.0)
+    past.made.metrics.add(families.DB_REPEATED_QUERIES, ("/b", "SELECT funders"), 1.0)
+    past.periods.roll_up(MIDNIGHT - 60)
+    (usual,) = past.tracker.databases(MIDNIGHT - HOUR, MIDNIGHT)
+    (strict,) = past.tracker.databases(MIDNIGHT - HOUR, MIDNIGHT, slow_seconds=0.1)
+    assert (usual.slow, strict.slow, usual.repeated) == (2, 3, 3)
+    assert past.tracker.repeated(MIDNIGHT - HOUR, MIDNIGHT, "/a") == [("SELECT funders", 2)]
+    assert past.tracker.repeated(MIDNIGHT - HOUR, MIDNIGHT, "/c") == []
+
+
+def test_queries_per_request_are_told_by_route(past: Past) -> None:
+    """Small numbers come back as they are."""
+    for number in (1, 2, 2, 3, 10):
+        past.made.metrics.observe(families.DB_QUERIES_PER_REQUEST, ("/a",), number)
+    past.made.metrics.add(families.DB_REPEATED_QUERIES, ("/a", "SELECT funders"), 1.0)
+    past.periods.roll_up(MIDNIGHT - 60)
+    found = past.tracker.queries(MIDNIGHT - HOUR, MIDNIGHT)
+    assert list(found) == ["/a"]
+    one = found["/a"]
+    assert (one.requests, one.mean, one.p50, one.p95, one.repeated) == (5, pytest.approx(3.6), 2, 10, 1)

@@ -89,3 +89,31 @@ def test_a_fold_of_noted_requests_alone_is_not_called_for_others() -> None:
     recorder.record_request(plain)
     recorder.record_request(noted)
     assert seen == ["ada"]
+
+
+def test_numbers_that_are_no_observations_are_counted_by_the_same_way() -> None:
+    """What is measured of a pool goes to the metrics, unless muted or where there are none."""
+    counted: list[object] = []
+
+    def count(metrics: list[object], number: int) -> None:
+        metrics.append(number)
+
+    recorder = Recorder(metrics=counted)
+    recorder.measure(count, 1)
+    with muted():
+        recorder.measure(count, 2)
+    for other in (Recorder(), NullRecorder(metrics=counted)):
+        other.measure(count, 3)
+    assert counted == [1]
+
+
+def test_a_failure_to_measure_is_counted_and_goes_no_further() -> None:
+    """Like one of a sink."""
+    failures: list[str] = []
+
+    def broken(_: object) -> None:
+        raise RuntimeError("no space")
+
+    Recorder(metrics=object(), on_failure=lambda part, error: failures.append(part)).measure(broken)
+    (failure,) = failures
+    assert failure.endswith("broken: RuntimeError")

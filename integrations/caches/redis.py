@@ -12,48 +12,91 @@ from functools import cache, partial
 from typing import Any, Final
 
 from monitoring.calls import CacheCall
+from monitoring.integrations import wrap
 from monitoring.integrations.attachment import Detach, Link, attempt, observing, observing_async, replace_attributes
 from monitoring.integrations.layers import lies_below
+
+from .keys import found, found_each, found_some
 
 _NAMES_KEPT: Final = 500
 _NAME_LENGTH: Final = 32
 
 _names: dict[str, str] = {}
+_UNTOLD: Final = object()
+"""The reply to a command of a pipeline that raised."""
 
-HitsAndMisses = tuple[int, int]
+Tell = Callable[[CacheCall, Sequence[Any], Any], None]
+"""Adds to a call what a command and its reply tell of hits, misses, entries put and removed."""
 
 
-def _one(_: Sequence[Any], reply: Any) -> HitsAndMisses:
-    return (0, 1) if reply is None else (1, 0)
+def _one(call: CacheCall, command: Sequence[Any], reply: Any) -> None:
+    found(call, command[1], *_MISS if reply is None else _HIT)
 
 
-def _many(_: Sequence[Any], reply: Any) -> HitsAndMisses:
+def _whether(call: CacheCall, command: Sequence[Any], reply: Any) -> None:
+    found(call, command[1], *_HIT if reply else _MISS)
+
+
+def _each_key(call: CacheCall, command: Sequence[Any], reply: Any) -> None:
+    found_each(call, zip(command[1:], (value is not None for value in reply)))
+
+
+def _each_field(call: CacheCall, command: Sequence[Any], reply: Any) -> None:
     misses = sum(value is None for value in reply)
-    return len(reply) - misses, misses
+    found(call, command[1], len(reply) - misses, misses)
 
 
-def _how_many(command: Sequence[Any], reply: Any) -> HitsAndMisses:
-    return int(reply), len(command) - 1 - int(reply)
+def _how_many(call: CacheCall, command: Sequence[Any], reply: Any) -> None:
+    found_some(call, command[1:], int(reply))
 
 
-def _whether(_: Sequence[Any], reply: Any) -> HitsAndMisses:
-    return (1, 0) if reply else (0, 1)
+def _taken(call: CacheCall, command: Sequence[Any], reply: Any) -> None:
+    _one(call, command, reply)
+    call.removals += reply is not None
 
 
-_LOOKUPS: Final[dict[Any, Callable[[Sequence[Any], Any], HitsAndMisses]]] = {
-    "GET": _one,
-    "GETEX": _one,
-    "GETDEL": _one,
-    "HGET": _one,
-    "MGET": _many,
-    "HMGET": _many,
-    "EXISTS": _how_many,
-    "HEXISTS": _whether,
-    "HGETALL": _whether,
+def _removed(call: CacheCall, _: Sequence[Any], reply: Any) -> None:
+    call.removals += int(reply)
+
+
+def _put(call: CacheCall, _: Sequence[Any], reply: Any) -> None:
+    call.puts += bool(reply)
+
+
+def _put_many(call: CacheCall, command: Sequence[Any], reply: Any) -> None:
+    call.puts += (len(command) - 1) // 2 if reply else 0
+
+
+def _put_fields(call: CacheCall, command: Sequence[Any], _: Any) -> None:
+    call.puts += (len(command) - 2) // 2
+
+
+def _exchanged(call: CacheCall, command: Sequence[Any], reply: Any) -> None:
+    _one(call, command, reply)
+    call.puts += 1
+
+
+def _set(call: CacheCall, command: Sequence[Any], reply: Any) -> None:
+    (_exchanged if "GET" in command[3:] else _put)(call, command, reply)
+
+
+_HIT: Final = (1, 0)
+_MISS: Final = (0, 1)
+_TELLS: Final[dict[str, Tell]] = {
+    **dict.fromkeys(("get", "getex", "hget", "json.get"), _one),
+    **dict.fromkeys(("hexists", "hgetall"), _whether),
+    **dict.fromkeys(("mget", "json.mget"), _each_key),
+    **dict.fromkeys(("hmget", "hgetex", "hgetdel"), _each_field),
+    "exists": _how_many,
+    "getdel": _taken,
+    **dict.fromkeys(("del", "unlink", "hdel"), _removed),
+    "set": _set,
+    "getset": _exchanged,
+    **dict.fromkeys(("setex", "psetex", "setnx", "hsetnx", "json.set"), _put),
+    **dict.fromkeys(("mset", "msetnx"), _put_many),
+    **dict.fromkeys(("hset", "hmset"), _put_fields),
 }
-"""Commands that look something up, and how their reply tells hits from misses. Nil is a miss; a hash without fields
-does not exist.
-"""
+"""Commands that look something up, store or remove it. Nil is a miss; a hash without fields does not exist."""
 
 
 def carrier(client: Any) -> Any:
@@ -64,15 +107,15 @@ def carrier(client: Any) -> Any:
 def attach(client: Any, link: Link) -> Detach:
     """Time the client's commands and its pipelines; a pipeline given by itself is timed alone."""
     lies_below("cache")
-    if hasattr(client, "command_stack"):
+    if _is_pipeline(client):
         return _observe_pipeline(client, link)
-    return replace_attributes(
-        client,
-        {
-            "execute_command": _timed(client.execute_command, link),
-            "pipeline": partial(_observed_pipeline, client.pipeline, link),
-        },
-    )
+    replacements: dict[str, Any] = {
+        "execute_command": _timed(client.execute_command, link),
+        "pipeline": partial(_observed_pipeline, client.pipeline, link),
+    }
+    if hasattr(client, "client"):  # a cluster has none
+        replacements["client"] = partial(_wrapped_client, client.client, link)
+    return replace_attributes(client, replacements)
 
 
 def _timed(execute: Callable[..., Any], link: Link) -> Callable[..., Any]:
@@ -81,20 +124,55 @@ def _timed(execute: Callable[..., Any], link: Link) -> Callable[..., Any]:
     return timed
 
 
+def _wrapped_client(make: Callable[[], Any], link: Link) -> Any:
+    """Return a client with a connection of its own, wrapped as the one that made it."""
+    made = make()
+    attempt(link, partial(wrap, made, name=link.name, recorder_of=link.recorder_of))
+    return made
+
+
 def _observed_pipeline(make: Callable[..., Any], link: Link, *args: Any, **kwargs: Any) -> Any:
     made = make(*args, **kwargs)
     attempt(link, _observe_pipeline, made, link)
     return made
 
 
+def _is_pipeline(client: Any) -> bool:
+    return any(hasattr(client, name) for name in ("command_stack", "_command_stack", "_execution_strategy"))
+
+
+def _queue(pipeline: Any) -> Sequence[Any]:
+    """Return what waits in a pipeline; a cluster's keeps it in a place of its own, which has changed with 6.0."""
+    strategy = getattr(pipeline, "_execution_strategy", None)
+    if strategy is not None:
+        queue: Sequence[Any] = strategy._command_queue
+        return queue
+    queue = pipeline.command_stack if hasattr(pipeline, "command_stack") else pipeline._command_stack
+    return queue
+
+
 def _observe_pipeline(pipeline: Any, link: Link) -> Detach:
-    kind: Any = type(pipeline)
-    pipeline.__class__ = _observed_class(kind)
-    pipeline._monitoring_link = link
+    _queue(pipeline)  # raises where there is none
+    restores = [_with_class(pipeline, _observed_class, link)]
+    strategy = getattr(pipeline, "_execution_strategy", None)
+    if hasattr(strategy, "_immediate_execute_command"):
+        restores.append(_with_class(strategy, _observed_strategy, link))
 
     def restore() -> None:
-        pipeline.__class__ = kind
-        del pipeline._monitoring_link
+        for undo in restores:
+            undo()
+
+    return restore
+
+
+def _with_class(part: Any, observed_class: Callable[[Any], Any], link: Link) -> Detach:
+    former: Any = type(part)
+    part.__class__ = observed_class(former)
+    part._monitoring_link = link
+
+    def restore() -> None:
+        part.__class__ = former
+        del part._monitoring_link
 
     return restore
 
@@ -102,19 +180,41 @@ def _observe_pipeline(pipeline: Any, link: Link) -> Detach:
 @cache
 def _observed_class(kind: Any) -> Any:
     """Return a subclass of a pipeline class whose pipelines report what they send."""
+    members = {"execute": _execute(kind)}
+    if hasattr(kind, "immediate_execute_command"):
+        members["immediate_execute_command"] = _immediate(kind.immediate_execute_command)
+    return _subclass(kind, members)
+
+
+@cache
+def _observed_strategy(kind: Any) -> Any:
+    """Return a subclass of what sends the transactions of a cluster's pipeline, as far as it does so at once."""
+    return _subclass(kind, {"_immediate_execute_command": _immediate(kind._immediate_execute_command)})
+
+
+def _subclass(kind: Any, members: dict[str, Any]) -> Any:
+    return type(kind.__name__, (kind,), {"__module__": kind.__module__, "__doc__": kind.__doc__, **members})
+
+
+def _execute(kind: Any) -> Callable[..., Any]:
     timing: Callable[..., Any] = observing_async if inspect.iscoroutinefunction(kind.execute) else observing
 
-    def execute(self: Any, raise_on_error: bool = True) -> Any:
-        link, commands = self._monitoring_link, self.command_stack
+    def execute(self: Any, *args: Any, **kwargs: Any) -> Any:
+        link, commands = self._monitoring_link, _queue(self)
         if not commands:
-            return kind.execute(self, raise_on_error)
-        return timing(link, partial(_pipeline_call, link.name, commands), kind.execute)(self, raise_on_error)
+            return kind.execute(self, *args, **kwargs)
+        return timing(link, partial(_pipeline_call, link.name, commands), kind.execute)(self, *args, **kwargs)
 
-    def immediate_execute_command(self: Any, *command: Any, **options: Any) -> Any:
-        return _timed(partial(kind.immediate_execute_command, self), self._monitoring_link)(*command, **options)
+    return execute
 
-    members = {"execute": execute, "immediate_execute_command": immediate_execute_command}
-    return type(kind.__name__, (kind,), {"__module__": kind.__module__, "__doc__": kind.__doc__, **members})
+
+def _immediate(send: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a method that times what goes out at once: what a pipeline asks between WATCH and MULTI."""
+
+    def immediate(self: Any, *command: Any, **options: Any) -> Any:
+        return _timed(partial(send, self), self._monitoring_link)(*command, **options)
+
+    return immediate
 
 
 def _call(
@@ -125,10 +225,10 @@ def _call(
     if cache:
         call.cache = cache
     word = command[0]
-    call.name = _names.get(word) or _name(word)
-    count = _LOOKUPS.get(word)
-    if count is not None and error is None:
-        call.hits, call.misses = count(command, reply)
+    name = call.name = _names.get(word) or _name(word)
+    tell = _TELLS.get(name)
+    if tell is not None and error is None and len(command) > 1:
+        tell(call, command, reply)
     return call
 
 
@@ -144,12 +244,16 @@ def _pipeline_call(
     call.system, call.name = "redis", "pipeline"
     if cache:
         call.cache = cache
-    for (command, _options), reply in zip(commands, replies or ()):
-        count = _LOOKUPS.get(command[0])
-        if count is not None and not isinstance(reply, Exception):
-            hits, misses = count(command, reply)
-            call.hits += hits
-            call.misses += misses
+    inner: dict[str, int] = {}
+    told = replies if replies is not None and len(replies) == len(commands) else [_UNTOLD] * len(commands)
+    for queued, reply in zip(commands, told):
+        command = queued[0] if isinstance(queued, tuple) else queued.args
+        name = _names.get(command[0]) or _name(command[0])
+        inner[name] = inner.get(name, 0) + 1
+        tell = _TELLS.get(name)
+        if tell is not None and reply is not _UNTOLD and not isinstance(reply, Exception) and len(command) > 1:
+            tell(call, command, reply)
+    call.inner = inner
     return call
 
 

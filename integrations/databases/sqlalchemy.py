@@ -2,7 +2,8 @@
 
 The seam is the engine's own dialect object: everything that reaches the driver goes through its ``do_execute``,
 whatever connection, session or ``execution_options`` engine it comes from. It costs a fraction of what events do.
-Statements sent on a raw driver connection do not pass here.
+Statements sent on a raw driver connection do not pass here. Transactions are those that the dialect begins and ends;
+of the pool, see ``sqlalchemy_pool``.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from monitoring.calls import DatabaseCall
 from monitoring.context import muted
 from monitoring.integrations.attachment import Detach, Link, layering, replace_attributes
 
+from .sqlalchemy_pool import Pools, observe_transactions, pool_name
 from .statements import describe
 
 _SYSTEMS: Final = {"mssql": "microsoft.sql_server", "oracle": "oracle.db"}
@@ -27,18 +29,27 @@ def carrier(client: Any) -> Any:
 
 
 def attach(client: Any, link: Link) -> Detach:
-    """Time the three ways in which the engine's dialect executes a statement."""
-    dialect = carrier(client)
-    describe_call = partial(_call, _SYSTEMS.get(dialect.name, dialect.name))
-    return replace_attributes(
-        dialect,
-        {
-            "do_execute": layering("db", link, describe_call, dialect.do_execute),
-            "do_executemany": layering("db", link, describe_call, dialect.do_executemany),
-            "do_execute_no_params": layering("db", link, describe_call, dialect.do_execute_no_params),
-            "initialize": partial(_unseen, dialect.initialize),
-        },
-    )
+    """Time the three ways in which the engine's dialect executes a statement, its transactions, and its pool."""
+    engine = getattr(client, "sync_engine", client)
+    dialect = engine.dialect
+    system = _SYSTEMS.get(dialect.name, dialect.name)
+    describe_call = partial(_call, system)
+    pools = Pools(link, pool_name(link, engine.url, dialect), system)
+    replacements = {
+        "do_execute": layering("db", link, describe_call, dialect.do_execute),
+        "do_executemany": layering("db", link, describe_call, dialect.do_executemany),
+        "do_execute_no_params": layering("db", link, describe_call, dialect.do_execute_no_params),
+        "initialize": partial(_unseen, dialect.initialize),
+        **observe_transactions(dialect, pools),
+    }
+    pools.observe(engine.pool)
+    restore = replace_attributes(dialect, replacements)
+
+    def detach() -> None:
+        restore()
+        pools.leave()
+
+    return detach
 
 
 def _unseen(initialize: Callable[..., None], connection: Any) -> None:

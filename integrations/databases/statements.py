@@ -39,7 +39,7 @@ _TOKEN: Final = re.compile(
     """,
     re.VERBOSE | re.DOTALL,
 )
-_BEFORE_IDENTIFIER: Final = re.compile(r"(?:\.|\b(?:FROM|JOIN|INTO|UPDATE|TABLE|AS))\s*\Z", re.IGNORECASE)
+_BEFORE_IDENTIFIER: Final = re.compile(r"(?:\.|\b(?:FROM|JOIN|INTO|UPDATE|TABLE|COPY|AS))\s*\Z", re.IGNORECASE)
 
 _PLACEHOLDER: Final = r"(?:\?|%s|%\(\w+\)s|[:$@]\w+)(?:::\w+)?"
 _LIST: Final = re.compile(rf"\(\s*{_PLACEHOLDER}(?:\s*,\s*{_PLACEHOLDER})+\s*\)")
@@ -61,7 +61,9 @@ _FIRST_WORD: Final = re.compile(r"[\s(]*([A-Za-z]+)")
 
 _NAME: Final = r"""((?:[\w$]+|"[^"]+"|`[^`]+`|\[[\w ]+\])(?:\.(?:[\w$]+|"[^"]+"|`[^`]+`|\[[\w ]+\]))*)"""
 _TARGET: Final = re.compile(
-    rf"(?:\b(?:FROM|JOIN|INTO|USING)\s+|\A\s*(?:UPDATE|TRUNCATE\s+TABLE)\s+)(?:ONLY\s+)?(?:{_NAME}|\()", re.IGNORECASE
+    r"(?:\b(?:FROM|JOIN|INTO|USING)\s+(?!STD(?:IN|OUT)\b)|\A\s*(?:UPDATE|COPY|TRUNCATE\s+TABLE)\s+)"
+    rf"(?:ONLY\s+)?(?:{_NAME}|\()",
+    re.IGNORECASE,
 )
 _AFTER_TARGET: Final = re.compile(
     r"\b(?:WHERE|SET|VALUES|GROUP|HAVING|ORDER|LIMIT|OFFSET|FETCH|FOR|WINDOW|RETURNING|ON|DEFAULT)\b|\(|\Z",

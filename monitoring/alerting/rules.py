@@ -38,6 +38,7 @@ QUERIES: Final[Mapping[str, Query]] = {
     "llm_error_rate": Query("share", ("model",), False, "share of LLM calls that failed"),
     "cache_hit_rate": Query("share", ("cache",), False, "share of cache reads that hit"),
     "operation_success_rate": Query("share", ("operation",), True, "share of ended operations that are ok"),
+    "quota_used_share": Query("share", ("host", "quota"), True, "share of a quota at an API that is used"),
     "check_failed": Query("state", ("check", "critical"), True, "failing health check"),
     "new_errors": Query("count", (), False, "error groups that are new or came back"),
     "critical_errors": Query("count", (), False, "errors of level critical"),

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any, Final
 
-from ..performance_tracker import CacheStats, CallStats, Point, RouteStats, Stats
-from .shapes import CacheShape, CallShape, PointsShape, RouteShape, StatsShape
+from ..performance_tracker import CacheStats, CallStats, Point, QueryStats, RouteStats, Stats
+from .shapes import (
+    CacheShape,
+    CallShape,
+    PointsShape,
+    PrefixShape,
+    QueriesShape,
+    RouteShape,
+    StatementShape,
+    StatsShape,
+)
 
 ROWS: Final = 100
 
@@ -42,10 +52,33 @@ def points(series: Sequence[Point]) -> PointsShape:
     )
 
 
-def route(given: RouteStats) -> RouteShape:
-    """Return one route."""
+def route(given: RouteStats, queries: Mapping[str, QueryStats]) -> RouteShape:
+    """Return one route, with the ``queries`` of all by their route."""
     return RouteShape(
-        method=given.method, route=given.route, status=given.status, bytes_sent=given.bytes_sent, **fields(given.stats)
+        method=given.method,
+        route=given.route,
+        status=given.status,
+        bytes_sent=given.bytes_sent,
+        queries=queries_of(given.route, queries),
+        **fields(given.stats),
+    )
+
+
+def queries_of(route: str, queries: Mapping[str, QueryStats]) -> QueriesShape:
+    """Return the database statements of one route."""
+    return QueriesShape(**asdict(queries.get(route, QueryStats())))
+
+
+def statement(given: CallStats) -> StatementShape:
+    """Return one database statement."""
+    return StatementShape(
+        kind="db",
+        name=given.name,
+        system=given.system,
+        operation=given.operation,
+        slow=given.slow,
+        repeated=given.repeated,
+        **fields(given.stats),
     )
 
 
@@ -62,5 +95,9 @@ def cache(given: CacheStats) -> CacheShape:
         hits=given.hits,
         misses=given.misses,
         hit_rate=given.hit_rate,
+        prefixes=[
+            PrefixShape(prefix=one.prefix, hits=one.hits, misses=one.misses, hit_rate=one.hit_rate)
+            for one in given.prefixes
+        ],
         **fields(given.stats),
     )

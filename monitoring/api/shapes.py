@@ -12,7 +12,7 @@ from typing import Any, Literal
 from ..alerting.reports import EpisodeRow, NotificationRow
 from ..store.alert_records import AlertEvent
 from ..store.errors import ErrorEvent, Frequency, GroupRow
-from ..store.requests import KeptRequest, Span
+from ..store.requests import FoundStatement, KeptRequest, Span
 from ..system_resources import HostUse, ProcessUse
 
 HealthStatus = Literal["pass", "warn", "fail"]
@@ -45,6 +45,25 @@ class PointsShape:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class QueriesShape:
+    """Database statements of those requests of a route, of all methods, that sent any; ``repeated`` counts findings."""
+
+    requests: int
+    mean: float | None
+    p50: int | None
+    p95: int | None
+    repeated: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RepeatedShape:
+    """A statement that requests of a route repeated, and how many of them did."""
+
+    name: str
+    requests: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RouteShape(StatsShape):
     """One route and method."""
 
@@ -52,6 +71,7 @@ class RouteShape(StatsShape):
     route: str
     status: Mapping[str, int]
     bytes_sent: int
+    queries: QueriesShape
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,14 +85,33 @@ class CallShape(StatsShape):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StatementShape(CallShape):
+    """One statement; how many of its calls were slow, and how many requests repeated it."""
+
+    slow: int
+    repeated: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PrefixShape:
+    """One kind of key, named by what stands before the first colon."""
+
+    prefix: str
+    hits: int
+    misses: int
+    hit_rate: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CacheShape(StatsShape):
-    """One cache."""
+    """One cache. A cache in memory tells no commands, so that its ``count`` is 0."""
 
     cache: str
     system: str
     hits: int
     misses: int
     hit_rate: float | None
+    prefixes: Sequence[PrefixShape]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,7 +188,7 @@ class RoutesShape:
     """Every route, and what routes wait for; ``truncated`` when there are more of any of them."""
 
     routes: Sequence[RouteShape]
-    databases: Sequence[CallShape]
+    databases: Sequence[StatementShape]
     caches: Sequence[CacheShape]
     http: Sequence[CallShape]
     truncated: bool
@@ -165,6 +204,8 @@ class RouteDetailShape:
     previous: StatsShape
     series: PointsShape
     status: Mapping[str, int]
+    queries: QueriesShape
+    repeated: Sequence[RepeatedShape]
     requests: Sequence[KeptRequest]
 
 
@@ -494,6 +535,7 @@ class RequestDetailShape:
     spans: Sequence[Span]
     spans_dropped: int
     lines: Sequence[Mapping[str, Any]]
+    findings: Sequence[FoundStatement]
     error: ErrorEvent | None
     baseline: StatsShape
 

@@ -47,6 +47,7 @@ from .shapes import (
     OperationsShape,
     OutcomesShape,
     OverviewShape,
+    RepeatedShape,
     RequestDetailShape,
     RequestsShape,
     RouteDetailShape,
@@ -89,7 +90,7 @@ def _overview(readers: Readers, query: Query) -> OverviewShape:
         groups = errors.list_groups(connection, "open", since, until)
         checks = health.latest(connection, query.now)
     alerts = readers.alerts.reports.open()
-    models = performance.models(since, until)
+    models, queries = performance.models(since, until), performance.queries(since, until)
     said, word = state.sentence(now_requests, groups, alerts, since, until)
     return OverviewShape(
         sentence=said,
@@ -97,7 +98,7 @@ def _overview(readers: Readers, query: Query) -> OverviewShape:
         requests=numbers.stats(now_requests),
         previous=numbers.stats(performance.requests_before(since, until)),
         series=numbers.points(performance.series(since, until)),
-        routes=[numbers.route(one) for one in performance.routes(since, until)[:_TOP]],
+        routes=[numbers.route(one, queries) for one in performance.routes(since, until)[:_TOP]],
         slowest=_kept(readers, query, order="slowest", limit=_TOP),
         error_groups=groups[:_GROUPS_SHOWN],
         alerts=alerts,
@@ -129,11 +130,12 @@ def _overview_without_store(readers: Readers, query: Query, error: StoreUnusable
 def routes(readers: Readers, query: Query) -> RoutesShape:
     """Return every route, and the statements, caches and servers that routes wait for."""
     performance, since, until = readers.performance, query.since, query.until
-    found, databases = performance.routes(since, until), performance.databases(since, until)
+    found, queries = performance.routes(since, until), performance.queries(since, until)
+    databases = performance.databases(since, until, slow_seconds=readers.config.slow_query_seconds)
     caches, http = performance.caches(since, until), performance.outgoing(since, until)
     return RoutesShape(
-        routes=[numbers.route(one) for one in found[: numbers.ROWS]],
-        databases=[numbers.call("db", one) for one in databases[: numbers.ROWS]],
+        routes=[numbers.route(one, queries) for one in found[: numbers.ROWS]],
+        databases=[numbers.statement(one) for one in databases[: numbers.ROWS]],
         caches=[numbers.cache(one) for one in caches[: numbers.ROWS]],
         http=[numbers.call("http", one) for one in http[: numbers.ROWS]],
         truncated=max(len(found), len(databases), len(caches), len(http)) > numbers.ROWS,
@@ -157,6 +159,8 @@ def route(readers: Readers, query: Query) -> RouteDetailShape:
         previous=numbers.stats(performance.requests_before(since, until, method=method, route=name)),
         series=numbers.points(performance.series(since, until, method=method, route=name)),
         status=status,
+        queries=numbers.queries_of(name, performance.queries(since, until)),
+        repeated=[RepeatedShape(name=one, requests=count) for one, count in performance.repeated(since, until, name)],
         requests=_slowest_and_newest(readers, query, route=name, method=method),
     )
 
@@ -205,6 +209,7 @@ def request(readers: Readers, query: Query) -> tuple[KeptRequest, RequestDetailS
         spans=found.spans,
         spans_dropped=found.spans_dropped,
         lines=found.lines,
+        findings=found.findings,
         error=error,
         baseline=numbers.stats(baseline),
     )

@@ -220,6 +220,8 @@ def _begin(edge: Edge, scope: Scope, path: str, in_flight: bool) -> RequestRecor
         client = scope.get("client")
         peer = client[0] if client else None
     record = edge.begin(scope.get("method"), path, headers, peer, in_flight)
+    if edge.consumers is not None:
+        edge.name_consumer(edge.consumers.name_asgi, record, scope)
     scope[RECORD_KEY] = record
     try:
         scope["state"]["request_id"] = record.request_id

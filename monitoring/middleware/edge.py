@@ -12,6 +12,7 @@ from ..health.lifecycle import Lifecycle
 from ..observation import UNMATCHED, Observation, RequestRecord, outcome_of_status
 from ..recorder import Recorder
 from ..utils.ids import new_ids_at
+from .consumers import Consumers
 from .inbound import InboundPolicy
 from .methods import METHODS, OTHER_METHOD
 
@@ -53,6 +54,7 @@ class Edge:
         own_apps: Mapping[str, OwnApp],
         life: Lifecycle,
         at_end: Callable[[], None] = lambda: None,
+        consumers: Consumers | None = None,
     ) -> None:
         self.policy = policy
         self.recorder = recorder
@@ -63,6 +65,8 @@ class Edge:
         self.life = life
         self.at_end = at_end
         """Write what waits: the server is about to end."""
+        self.consumers = consumers
+        """Who names the consumers of requests; None where the app does not ask for them."""
         self._own_apps = dict(own_apps)
         self.settle: Callable[[], None] = lambda: None
         """Called before an own path is answered, when all routes of the app are known: it may step aside."""
@@ -112,6 +116,13 @@ class Edge:
             except Exception as error:
                 self.recorder.failed("active requests", error)
         return record
+
+    def name_consumer(self, name: Callable[[RequestRecord, Any], None], record: RequestRecord, request: Any) -> None:
+        """Have a request's consumer named. Never raises."""
+        try:
+            name(record, request)
+        except Exception as error:
+            self.recorder.failed("consumer", error)
 
     def finish(self, record: RequestRecord, route: str, outcome: str = "") -> None:
         """Report a request that has ended; only the first report counts.

@@ -215,6 +215,8 @@ def _begin(edge: Edge, environ: Environ) -> RequestRecord:
     record = edge.begin(
         environ.get("REQUEST_METHOD"), environ.get("PATH_INFO", ""), headers, environ.get("REMOTE_ADDR")
     )
+    if edge.consumers is not None:
+        edge.name_consumer(edge.consumers.name_wsgi, record, environ)
     environ["monitoring.request_id"] = record.request_id
     environ[RECORD_KEY] = record
     return record

@@ -26,6 +26,18 @@ class SpanFact:
 
 
 @dataclass(frozen=True, slots=True)
+class FindingFact:
+    """What is odd about the database statements of a kept request; see ``observation.Finding``."""
+
+    kind: str
+    name: str
+    statement: str
+    place: str
+    times: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class RequestFact:
     """One request that is kept whole."""
 
@@ -55,6 +67,7 @@ class RequestFact:
     spans_dropped: int = 0
     lines: tuple[bytes, ...] = ()
     """The log lines written in it; what its canonical line says is in the fields above."""
+    findings: tuple[FindingFact, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,8 +51,20 @@ class Span:
 
 
 @dataclass(frozen=True, slots=True)
+class FoundStatement:
+    """What is odd about the database statements of a kept request: one is ``repeated``, or ``slow``."""
+
+    kind: str
+    name: str
+    statement: str
+    place: str
+    times: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class RequestDetail:
-    """One kept request with its spans by their start, and its log lines in order."""
+    """One kept request with its spans by their start, its log lines in order, and what was found of its statements."""
 
     request: KeptRequest
     trace_id: str
@@ -62,6 +74,7 @@ class RequestDetail:
     spans: tuple[Span, ...]
     spans_dropped: int
     lines: tuple[Mapping[str, Any], ...]
+    findings: tuple[FoundStatement, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,6 +129,11 @@ def read(connection: Connection, request_id: str) -> RequestDetail | None:
         return None
     spans = connection.execute(select(schema.span).where(schema.span.c.request == row.id).order_by(schema.span.c.seq))
     lines = connection.execute(select(schema.line).where(schema.line.c.request == row.id).order_by(schema.line.c.seq))
+    findings = connection.execute(
+        select(*(schema.finding.c[field.name] for field in fields(FoundStatement)))
+        .where(schema.finding.c.request == row.id)
+        .order_by(schema.finding.c.seq)
+    )
     return RequestDetail(
         request=_kept(row),
         trace_id=row.trace_id,
@@ -125,6 +143,7 @@ def read(connection: Connection, request_id: str) -> RequestDetail | None:
         spans=tuple(_span(span) for span in spans),
         spans_dropped=row.spans_dropped,
         lines=tuple(orjson.loads(line.text) for line in lines),
+        findings=tuple(FoundStatement(**found._mapping) for found in findings),
     )
 
 

@@ -164,10 +164,10 @@ def _trim_rollups(connection: Connection, now: float) -> int:
 
 
 def _drop_orphans(connection: Connection) -> int:
-    """Remove the spans and lines of requests that are gone."""
+    """Remove the spans, lines and findings of requests that are gone."""
     first = connection.scalar(select(func.min(schema.request.c.id)))
     floor = first if first is not None else 2**62
-    tables = (schema.span, schema.line)
+    tables = (schema.span, schema.line, schema.finding)
     return sum(connection.execute(delete(table).where(table.c.request < floor)).rowcount for table in tables)
 
 

@@ -200,6 +200,21 @@ spend = Table(
 )
 """What each process spent of each budget of an hour or a day, by user, feature or agent."""
 
+finding = Table(
+    "finding",
+    metadata,
+    Column("request", _Id, primary_key=True),
+    Column("seq", Integer, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("statement", Text, nullable=False),
+    Column("place", Text, nullable=False),
+    Column("times", _Id, nullable=False),
+    Column("seconds", Float, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""What is odd about the database statements of a kept request."""
+
 error_group = Table(
     "error_group",
     metadata,

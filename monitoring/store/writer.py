@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any, Final
 
 import orjson
@@ -48,7 +48,7 @@ class FactWriter:
                     write(self, connection, chosen)
 
     def _write_requests(self, connection: Connection, facts: Sequence[RequestFact]) -> None:
-        """Write requests with their spans and lines, as three statements however many there are."""
+        """Write requests with their spans, lines and findings, as four statements however many there are."""
         numbered = list(enumerate(facts, _next_request(connection)))
         requests = [{"id": number, **self._request_row(fact)} for number, fact in numbered]
         spans = [self._span_row(number, seq, span) for number, fact in numbered for seq, span in enumerate(fact.spans)]
@@ -57,7 +57,13 @@ class FactWriter:
             for number, fact in numbered
             for seq, line in enumerate(fact.lines)
         ]
-        for table, rows in ((schema.request, requests), (schema.span, spans), (schema.line, lines)):
+        findings = [
+            {"request": number, "seq": seq, **asdict(finding)}
+            for number, fact in numbered
+            for seq, finding in enumerate(fact.findings)
+        ]
+        parts = ((schema.request, requests), (schema.span, spans), (schema.line, lines), (schema.finding, findings))
+        for table, rows in parts:
             if rows:
                 connection.execute(table.insert(), rows)
 

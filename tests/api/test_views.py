@@ -16,6 +16,8 @@ from starlette.testclient import TestClient
 
 import monitoring
 from monitoring import Budget, families
+from monitoring.calls import DatabaseCall
+from monitoring.context import current_record
 from monitoring.store import health, schema
 from monitoring.store.health import CheckState
 from monitoring.store.writer import hashed, user_key
@@ -170,6 +172,49 @@ def test_databases_are_listed_by_statement(done: Filled) -> None:
     names = ("kind", "name", "system", "operation")
     assert [row[name] for name in names] == ["db", "SELECT funders", "sqlite", "SELECT"]
     assert_stats(row, done.durations("db"), errors=1)
+    assert (row["slow"], row["repeated"]) == (sum(one > 0.5 for one in done.durations("db")), 0)
+
+
+def test_routes_tell_how_many_statements_their_requests_sent(done: Filled) -> None:
+    """Of those that sent any, one each."""
+    counted = Counter(one.route for one in done.of("request") if one.db_calls)
+    assert counted
+    for row in done.get("/routes")["routes"]:
+        number = counted[row["route"]]
+        one = {"requests": number, "mean": 1.0, "p50": 1, "p95": 1, "repeated": 0}
+        none = {"requests": 0, "mean": None, "p50": None, "p95": None, "repeated": 0}
+        assert row["queries"] == (one if number else none)
+        found = done.get("/route", route=row["route"])
+        assert (found["queries"], found["repeated"]) == (row["queries"], [])
+
+
+def test_repeated_statements_are_found_by_route_and_request(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the lists by statement and route, and in the request itself with the place."""
+    from tests.support import filled as support
+
+    def repeat(done: Filled) -> None:
+        edge = done.monitoring.edge
+        assert edge is not None
+        record = edge.begin("GET", "/funders/1")
+        token = current_record.set(record)
+        for _ in range(4):
+            call = DatabaseCall(time.perf_counter())
+            call.name, call.operation, call.statement = "SELECT funders", "SELECT", "SELECT a FROM funders"
+            done.monitoring.recorder.record(call)
+        current_record.reset(token)
+        record.status = 200
+        edge.finish(record, "/funders/{id}")
+        done.ids["/funders/{id}"] = [record.request_id]
+
+    monkeypatch.setattr(support, "do_everything", repeat)
+    with filled(tmp_path / "store", repeated_queries=3) as done:
+        (row,) = done.get("/routes")["databases"]
+        found = done.get("/route", route="/funders/{id}", method="GET")
+        (finding,) = done.get(f"/requests/{done.ids['/funders/{id}'][0]}")["findings"]
+    assert (row["slow"], row["repeated"]) == (0, 1)
+    assert found["repeated"] == [{"name": "SELECT funders", "requests": 1}]
+    assert (finding["kind"], finding["times"]) == ("repeated", 4)
+    assert finding["place"].startswith(__file__)
 
 
 def test_caches_have_their_hit_rate(done: Filled) -> None:
@@ -177,6 +222,7 @@ def test_caches_have_their_hit_rate(done: Filled) -> None:
     (row,) = done.get("/routes")["caches"]
     assert (row["cache"], row["system"], row["hits"], row["misses"]) == ("profiles", "redis", 15, 5)
     assert row["hit_rate"] == 0.75
+    assert row["prefixes"] == [{"prefix": "users", "hits": 10, "misses": 5, "hit_rate": 10 / 15}]
     assert_stats(row, done.durations("cache"))
 
 

@@ -252,6 +252,11 @@ class Answers:
             "meta": self.meta(),
         }
 
+    def queries(self, repeated: bool) -> Data:
+        if not repeated:
+            return {"requests": 0, "mean": None, "p50": None, "p95": None, "repeated": 0}
+        return {"requests": 900, "mean": 14.2, "p50": 12, "p95": 40, "repeated": 31}
+
     def routes(self) -> list[Data]:
         names = ["/proposals/{id}/generate", "/proposals/{id}", "/funders", "/proposals", "/login", "/search"]
         return [
@@ -260,6 +265,7 @@ class Answers:
                 "route": self.named(names[index] if index < len(names) else f"/reports/{{id}}/part-{index}"),
                 "status": {"200": 1180, "404": 20, "500": 2},
                 "bytes_sent": 48_211 * (index + 1),
+                "queries": self.queries(index == 0),
                 **self.stats(1 / (index + 1), 2 if index < 2 else 0),
             }
             for index in range(self.rows)
@@ -271,11 +277,15 @@ class Answers:
         db = {"kind": "db", "name": self.named("SELECT funders"), "system": "sqlite", "operation": "SELECT"}
         http = {"kind": "http", "name": self.named("POST api.crossref.org"), "system": "", "operation": "POST"}
         cache = {"cache": self.named("default"), "system": "redis", "hits": 812, "misses": 90, "hit_rate": 0.9}
+        prefixes = [{"prefix": "users", "hits": 800, "misses": 40, "hit_rate": 0.952}]
         return {
             "routes": self.routes(),
             "truncated": self.rows >= 100,
-            "databases": [{**db, **self.stats(0.4, 0)}, {**db, "name": "INSERT proposals", **self.stats(0.1, 0)}],
-            "caches": [{**cache, **self.stats(0.7, 0)}],
+            "databases": [
+                {**db, "slow": 3, "repeated": 31, **self.stats(0.4, 0)},
+                {**db, "name": "INSERT proposals", "slow": 0, "repeated": 0, **self.stats(0.1, 0)},
+            ],
+            "caches": [{**cache, "prefixes": prefixes, **self.stats(0.7, 0)}],
             "http": [{**http, **self.stats(0.05, 1)}],
         }
 
@@ -287,6 +297,8 @@ class Answers:
             "previous": self.stats(0.6, 0),
             "series": self.traffic(query),
             "status": {"200": 590, "404": 10, "500": 2},
+            "queries": self.queries(True),
+            "repeated": [{"name": self.named("SELECT funders"), "requests": 31}] if self.rows else [],
             "requests": self.requests(),
         }
 
@@ -371,6 +383,16 @@ class Answers:
             "process": "web-1:4124",
             "spans": self.spans(),
             "spans_dropped": 0,
+            "findings": [
+                {
+                    "kind": "repeated",
+                    "name": self.named("SELECT funders"),
+                    "statement": self.named("SELECT funders.id, funders.name FROM funders WHERE funders.id = ?"),
+                    "place": self.named("app/funders.py:42 in load"),
+                    "times": 12,
+                    "seconds": 0.31,
+                }
+            ],
             "lines": [
                 self.line("info", "funder chosen", 0.31, funder=self.named("NSF"), logger="app.proposals"),
                 self.line("warning", "model was slow", 3.24, seconds=2.9, logger="app.llm"),

@@ -277,9 +277,31 @@ def test_a_request_shows_its_waterfall(visit: Any) -> None:
     writer = page.get_by_role("listitem").filter(has=page.locator("summary", has_text="writer agent")).last
     expect(writer.get_by_text("tokens · $0.0110")).to_be_visible()
     expect(page.get_by_text("unpriced").first).to_be_visible()
-    expect(page.get_by_text("ran 9 times")).to_be_visible()
+    expect(page.get_by_text("ran 12 times, 310 ms in all, from app/funders.py:42 in load")).to_be_visible()
+    expect(page.locator("summary").filter(has_text="repeated")).to_have_count(9)
     page.locator("summary").filter(has_text="SELECT funders").first.click()
     expect(page.get_by_text("FROM funders WHERE").first).to_be_visible()
+
+
+def test_routes_show_their_queries(visit: Any) -> None:
+    """How many a request sends, which statements were slow or repeated, and which of a route were."""
+    page = visit().open("routes")
+    row = page.get_by_role("region", name="Database calls").get_by_role("row").filter(has_text="SELECT funders")
+    expect(row.get_by_role("cell").nth(-2)).to_have_text("3")
+    expect(row.get_by_role("cell").last).to_have_text("31")
+    expect(page.get_by_role("region", name="Routes").get_by_text("14.2 · p95 40")).to_be_visible()
+    page = visit().open("route?method=POST&route=%2Fproposals%2F%7Bid%7D%2Fgenerate")
+    expect(
+        page.get_by_role("region", name="Repeated queries").get_by_role("link", name="SELECT funders")
+    ).to_be_visible()
+    expect(page.get_by_text("in a request that sends any, p95 40")).to_be_visible()
+
+
+def test_hit_rates_are_shown_by_kind_of_key(visit: Any) -> None:
+    """Under the caches that they are of."""
+    table = visit().open("routes").get_by_role("region", name="Kinds of cache keys")
+    assert table.get_by_text("users", exact=True).is_visible()
+    assert "95" in table.inner_text()
 
 
 def test_a_request_shows_its_error_with_the_source(visit: Any) -> None:

@@ -6,9 +6,10 @@ import http.client
 import json
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 
@@ -122,29 +123,61 @@ def _is_healthy(port: int) -> bool:
         connection.close()
 
 
+LIMITS = {"x-ratelimit-limit": "100", "x-ratelimit-remaining": "42", "ratelimit-policy": '"burst";q=10;w=1'}
+
+
 @pytest.fixture(scope="session")
 def http_port() -> Iterator[int]:
-    """The port of a server: ``/hang`` does not answer, ``/moved`` redirects, ``/NNN`` has that status."""
+    """The port of a server. ``/NNN`` has that status, ``/moved`` leads to ``/headers``, ``/elsewhere`` to the same by
+    another name of the host; ``/headers`` tells those of the request, ``/chunks`` is in pieces, ``/limited`` has a
+    quota, ``/secret`` asks for a digest; ``/hang`` does not answer, ``/stuck`` not to its end, ``/cut`` ends too early.
+    """
     released = threading.Event()
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
-            if self.path.startswith("/hang"):
+            page = self.path.partition("?")[0].split("/")[1]
+            if page == "hang":
                 released.wait(30)
-                return
-            is_redirect = self.path.startswith("/moved")
-            self.send_response(302 if is_redirect else int(self.path[1:4]))
-            if is_redirect:
-                self.send_header("location", "/200")
-            self.send_header("content-length", "2")
-            self.end_headers()
-            self.wfile.write(b"ok")
+            elif page in ("stuck", "cut"):
+                self._answer(200, b"first", {"content-length": "100"})
+                self.wfile.flush()
+                if page == "stuck":
+                    released.wait(30)
+                self.close_connection = True
+            elif page == "chunks":
+                self._answer(200, b"3\r\none\r\n3\r\ntwo\r\n0\r\n\r\n", {"transfer-encoding": "chunked"})
+            elif page in ("moved", "elsewhere"):
+                host = "" if page == "moved" else f"http://localhost:{self.server.server_address[1]}"
+                self._answer(302, b"", {"location": f"{host}/headers", "content-length": "0"})
+            elif page == "secret" and "authorization" not in self.headers:
+                self._answer(
+                    401, b"", {"www-authenticate": 'Digest realm="r", nonce="n", qop="auth"', "content-length": "0"}
+                )
+            elif page == "headers":
+                told = [*self.headers.items(), ("peer", str(self.client_address[1]))]
+                self._answer(200, json.dumps({name.lower(): value for name, value in told}).encode())
+            else:
+                self._answer(int(page) if page.isdigit() else 200, b"ok", LIMITS if page == "limited" else {})
 
         def do_POST(self) -> None:
+            if self.headers.get("transfer-encoding") == "chunked":
+                while size := int(self.rfile.readline(), 16):
+                    self.rfile.read(size + 2)
+                self.rfile.readline()
             self.rfile.read(int(self.headers.get("content-length", 0)))
             self.do_GET()
+
+        def _answer(self, status: int, body: bytes, headers: Mapping[str, str] = MappingProxyType({})) -> None:
+            self.send_response(status)
+            if not {"content-length", "transfer-encoding"} & set(headers):
+                self.send_header("content-length", str(len(body)))
+            for name, value in headers.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(body)
 
         def log_message(self, *_: object) -> None:
             pass

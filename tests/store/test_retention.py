@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from sqlalchemy import func, select
 
 from monitoring.store import retention, schema
 from monitoring.store.database import Database
-from monitoring.store.facts import ActivityFact, EventFact, OperationFact, RequestFact, SpanFact
+from monitoring.store.facts import ActivityFact, EventFact, FindingFact, OperationFact, RequestFact, SpanFact
 from monitoring.store.retention import STEP, Retention, trim
 from monitoring.store.rollups import DAY, HOUR, MINUTE
 from monitoring.store.writer import FactWriter
@@ -64,13 +65,16 @@ def test_nothing_goes_before_its_time(database: Database) -> None:
     assert values(database, schema.request.c.request_id) == ["r1"]
 
 
-def test_a_request_goes_with_its_spans_and_lines(database: Database) -> None:
+def test_a_request_goes_with_its_spans_lines_and_findings(database: Database) -> None:
     """Those of the others stay."""
-    write(database, "b", [request(1, NOW - 11 * DAY), request(2, NOW - 11 * DAY), request(3, NOW)])
+    found = FindingFact("slow", "SELECT t", "SELECT a FROM t", "app.py:1 in f", 1, 1.0)
+    facts = [request(1, NOW - 11 * DAY), request(2, NOW - 11 * DAY), request(3, NOW)]
+    write(database, "b", [replace(fact, findings=(found,)) for fact in facts])
     trim_all(database)
     (kept,) = values(database, schema.request.c.id)
     assert values(database, schema.span.c.request) == [kept, kept]
     assert values(database, schema.line.c.request) == [kept]
+    assert values(database, schema.finding.c.request) == [kept]
 
 
 def rollup(resolution: int, days: float, series: int = 1) -> dict[str, Any]:

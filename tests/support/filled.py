@@ -49,6 +49,7 @@ def report_calls(failing: bool = False) -> None:
     record(database)
     cache = CacheCall(perf_counter() - 0.001)
     cache.name, cache.cache, cache.system, cache.hits, cache.misses = "mget", "profiles", "redis", 3, 1
+    cache.by_prefix = {"users": (2, 1)}
     record(cache)
     outgoing = HTTPCall(perf_counter() - 0.05, error)
     outgoing.name, outgoing.host, outgoing.status = "GET api.example.org", "api.example.org", 0 if failing else 200

@@ -115,13 +115,29 @@ export const statColumns = [
   { title: "p99", num: true, wide: true, cell: (row) => duration(row.p99_seconds), sort: (row) => row.p99_seconds },
 ];
 
+/** The columns of database statements besides: how many calls were slow, and how many requests repeated one. */
+export const statementColumns = [
+  { title: "Slow", num: true, cell: (row) => <Odd number={row.slow} />, sort: (row) => row.slow },
+  { title: "Repeated", num: true, cell: (row) => <Odd number={row.repeated} />, sort: (row) => row.repeated },
+];
+
+function Odd({ number }) {
+  return <span class={number ? "fair" : "dim"}>{count(number)}</span>;
+}
+
+/** Database statements of one request of a route: the usual number, and that of those with most. */
+export function Queries({ of }) {
+  if (!of?.requests) return UNKNOWN;
+  return <span class={of.repeated ? "fair" : undefined} title={of.repeated ? `${count(of.repeated)} found to be repeated` : undefined}>{short(of.mean)} <span class="dim">· p95 {count(of.p95)}</span></span>;
+}
+
 function Errors({ errors, error_rate: share, route, method }) {
   if (!errors) return <span class="dim">{count(errors)}</span>;
   const text = <>{count(errors)} <span class="dim">{percent(share)}</span></>;
   return route ? <a class="bad" href={link("requests", { route, method, status: "5xx" })}>{text}</a> : <span class="bad">{text}</span>;
 }
 
-export function Calls({ id, rows, caption, empty }) {
+export function Calls({ id, rows, caption, empty, more = [] }) {
   return (
     <Table
       id={id} caption={caption} rows={rows} empty={empty} href={(row) => link("requests", { kind: row.kind, name: row.name })}
@@ -129,6 +145,7 @@ export function Calls({ id, rows, caption, empty }) {
         { title: "Call", grow: true, cell: (row) => <span class="mono">{row.name || UNKNOWN}</span>, sort: (row) => row.name },
         { title: "System", wide: true, cell: (row) => row.system || UNKNOWN },
         ...statColumns,
+        ...more,
       ]}
     />
   );

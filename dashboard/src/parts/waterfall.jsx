@@ -9,7 +9,8 @@ const FINDABLE = new Set(["db", "cache", "llm", "http"]);
 const MARKS = [0, 0.25, 0.5, 0.75, 1];
 const LEAST_SHARE = 0.004;
 
-export function Waterfall({ spans, total, children }) {
+export function Waterfall({ spans: given, total, findings = [], children }) {
+  const spans = given.map((span) => ({ ...span, odd: oddness(span, findings) }));
   if (!spans.length) return <Empty>No calls were kept with this request.</Empty>;
   const ends = spans.map((span) => (span.offset_seconds ?? 0) + (span.duration_seconds ?? 0));
   const length = Math.max(total ?? 0, ...ends) || 1;
@@ -27,6 +28,12 @@ export function Waterfall({ spans, total, children }) {
       <Branch spans={spans} tree={treeOf(spans)} parent={-1} depth={0} length={length} />
     </div>
   );
+}
+
+/** What was found of the statement of a span: that it is repeated, slow, or both. */
+function oddness({ kind, detail }, findings) {
+  if (kind !== "db" || !detail?.statement) return [];
+  return [...new Set(findings.filter(({ statement }) => statement === detail.statement).map((found) => found.kind))];
 }
 
 /** Children of each span by its index, in order of start; -1 holds the roots. A parent that is not there counts as none. */
@@ -103,12 +110,14 @@ function share(seconds, length) {
 }
 
 /** What matters most about a span, beside its name. */
-function Gist({ span: { kind, detail = {}, outcome } }) {
+function Gist({ span: { kind, detail = {}, outcome, odd } }) {
   const said = kind === "agent" || kind === "operation" ? [kind] : kind === "cache" && detail.cache ? [detail.cache] : [];
   if (kind === "llm") said.push(tokens(detail), money(detail.cost_usd));
+  if (kind === "cache" && detail.commands) said.push(plural(detail.commands, "command"));
   if (kind === "cache" && (detail.hits || detail.misses)) said.push(detail.misses ? `${count(detail.misses)} missed${detail.hits ? `, ${count(detail.hits)} hit` : ""}` : `${count(detail.hits)} hit`);
   if (kind === "http" && detail.status) said.push(String(detail.status));
   if (kind === "db" && detail.rows >= 0) said.push(plural(detail.rows, "row"));
+  said.push(...odd);
   return (
     <>
       {said.length > 0 && <span class="dim">{said.join(" · ")} </span>}

@@ -9,7 +9,6 @@ import { ErrorEvent } from "../parts/stack.jsx";
 import { Waterfall } from "../parts/waterfall.jsx";
 
 const REASONS = { error: "it failed", slow: "it was slow", sampled: "it is one of the sample" };
-const MANY = 5;
 
 /** One request, opened into its cause. */
 export function OneRequest({ route: { id } }) {
@@ -21,7 +20,7 @@ export function OneRequest({ route: { id } }) {
           <p class="sentence"><Status code={data.status} /> <a class="plain" href={linkTo.route(data)}><Route {...data} /></a></p>
           <Tiles data={data} />
           <Card title="Where the time went" note={data.spans_dropped ? `${count(data.spans_dropped)} more were not kept` : ""}>
-            <Waterfall spans={list(data.spans)} total={data.duration_seconds}><Repeated spans={list(data.spans)} /></Waterfall>
+            <Waterfall spans={list(data.spans)} total={data.duration_seconds} findings={list(data.findings)}><Findings findings={list(data.findings)} /></Waterfall>
           </Card>
           {data.error && (
             <Card title="Error" actions={data.error_group && <a href={linkTo.error(data.error_group)}>Its group</a>}>
@@ -64,17 +63,14 @@ function Compared({ seconds, base }) {
   );
 }
 
+const ODD = { repeated: "Repeated query", slow: "Slow query" };
+
 /** The same query many times in one request is mostly a loop that one query could replace. */
-function Repeated({ spans }) {
-  const runs = new Map();
-  for (const span of spans.filter(({ kind }) => kind === "db")) {
-    const key = span.detail?.statement || span.name;
-    const run = runs.get(key) ?? { name: span.name, times: 0, seconds: 0 };
-    runs.set(key, { ...run, times: run.times + 1, seconds: run.seconds + (span.duration_seconds ?? 0) });
-  }
-  const many = [...runs.values()].filter(({ times }) => times >= MANY);
-  return many.map(({ name, times, seconds }) => (
-    <p class="hint" key={name}><State is="warning">Repeated query</State> <a href={link("requests", { kind: "db", name })}>{name}</a> ran {times} times, {duration(seconds)} in all.</p>
+function Findings({ findings }) {
+  return findings.map(({ kind, name, place, times, seconds }) => (
+    <p class="hint" key={`${kind} ${name} ${place}`}>
+      <State is="warning">{ODD[kind] ?? kind}</State> <a href={link("requests", { kind: "db", name })}>{name}</a> ran {plural(times, "time")}, {duration(seconds)} in all{place ? <>, from <code>{place}</code></> : ""}.
+    </p>
   ));
 }
 

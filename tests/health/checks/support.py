@@ -12,7 +12,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import psutil
+
 from monitoring.health.results import Reading
+from tests.support.processes import poll
 
 
 def outcome(check: Callable[[], Any]) -> Reading:
@@ -62,6 +65,7 @@ def stopped(*pids: int) -> Iterator[None]:
     for pid in pids:
         os.kill(pid, signal.SIGSTOP)
     try:
+        poll(lambda: all(psutil.Process(pid).status() == psutil.STATUS_STOPPED for pid in pids), "processes to stand")
         yield
     finally:
         for pid in pids:

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import gc
+import threading
 import weakref
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
 import monitoring
 from monitoring.calls import CacheCall
+from monitoring.integrations.caches import redis as adapter
 from monitoring.observation import Kind
 from monitoring.testing import MemorySink, use
 from tests.integrations.contract import SECRET, CancellableContract, Contract, Subject, run
+from tests.support.components import require
+from tests.support.processes import running
 
 redis = pytest.importorskip("redis")
 
@@ -150,6 +155,10 @@ def observed(work: Callable[[], object]) -> list[CacheCall]:
         (lambda client: client.set("a", ""), "set", 0, 0),
         (lambda client: client.client_setname("x"), "client", 0, 0),
         (lambda client: client.execute_command("GET secret-key"), "get", 0, 0),
+        (lambda client: client.execute_command("get", "a"), "get", 1, 0),
+        (lambda client: client.set("a", 2, get=True), "set", 1, 0),
+        (lambda client: client.set("new", 2, get=True), "set", 0, 1),
+        (lambda client: client.getset("new", 2), "getset", 0, 1),
     ],
 )
 def test_look_ups_count_hits_and_misses(
@@ -159,6 +168,155 @@ def test_look_ups_count_hits_and_misses(
     (call,) = observed(lambda: work(client))
     assert (call.cache, call.system, call.name) == ("sessions", "redis", name)
     assert (call.hits, call.misses) == (hits, misses)
+
+
+@pytest.mark.parametrize(
+    ("work", "puts", "removals"),
+    [
+        (lambda client: client.set("a", 1), 1, 0),
+        (lambda client: client.set("a", 1, nx=True), 0, 0),
+        (lambda client: client.set("a", 1, get=True), 1, 0),
+        (lambda client: client.execute_command("SETEX", "a", 60, 1), 1, 0),
+        (lambda client: client.mset({"a": 1, "b": 2, "c": 3}), 3, 0),
+        (lambda client: client.msetnx({"a": 1, "c": 3}), 0, 0),
+        (lambda client: client.hset("h", mapping={"x": 1, "z": 2}), 2, 0),
+        (lambda client: client.delete("a", "b", "none"), 0, 2),
+        (lambda client: client.unlink("a"), 0, 1),
+        (lambda client: client.hdel("h", "x", "z"), 0, 1),
+        (lambda client: client.getdel("a"), 0, 1),
+        (lambda client: client.getdel("none"), 0, 0),
+    ],
+)
+def test_what_is_stored_and_removed_is_counted(
+    client: Any, work: Callable[[Any], object], puts: int, removals: int
+) -> None:
+    """As far as the reply tells."""
+    (call,) = observed(lambda: work(client))
+    assert (call.puts, call.removals) == (puts, removals)
+
+
+def test_look_ups_are_told_by_kind_of_key(client: Any) -> None:
+    """Keys that name no kind are only part of the whole."""
+    client.mset({"users:1": 1, "users:2": 1, b"pages:front": 1})
+    (mget,) = observed(lambda: client.mget("users:1", "users:2", "users:3", b"pages:front", "none"))
+    (same,) = observed(lambda: client.exists("users:1", "users:3"))
+    (mixed,) = observed(lambda: client.exists("users:1", "pages:none"))
+    assert (mget.hits, mget.misses, mget.by_prefix) == (3, 2, {"users": (2, 1), "pages": (1, 0)})
+    assert (same.hits, same.misses, same.by_prefix) == (1, 1, {"users": (1, 1)})
+    assert (mixed.hits, mixed.misses, mixed.by_prefix) == (1, 1, {})
+
+
+def test_json_documents_are_looked_up_by_key() -> None:
+    """The last word of JSON.MGET is a path. The server needs a module for it, so the reply is made up."""
+    call = adapter._call(None, ("JSON.MGET", "docs:1", "docs:2", "$"), 0.0, ['[{"a":1}]', None], None)
+    assert (call.name, call.hits, call.misses, call.by_prefix) == ("json.mget", 1, 1, {"docs": (1, 1)})
+
+
+def test_a_client_of_one_connection_is_observed_like_the_one_that_made_it(client: Any) -> None:
+    """``client()`` makes a client of its own."""
+    with client.client() as single:
+        (call,) = observed(lambda: single.get("a"))
+    assert (call.cache, call.name) == ("sessions", "get")
+
+
+def test_clients_of_one_pool_are_wrapped_each_by_itself(client: Any) -> None:
+    """A pool is nobody's."""
+    other = redis.Redis(connection_pool=client.connection_pool)
+    assert observed(lambda: other.get("a")) == []
+    assert [call.hits for call in observed(lambda: client.get("a"))] == [1]
+
+
+def test_clients_that_a_sentinel_makes_are_wrapped_like_others(redis_port: int, tmp_path: Path) -> None:
+    """They have another pool."""
+    program = require("redis-server", "redis")
+    settings = tmp_path / "sentinel.conf"
+
+    def command(port: int) -> list[str]:
+        settings.write_text(f"port {port}\nbind 127.0.0.1\nsentinel monitor main 127.0.0.1 {redis_port} 1\n")
+        return [program, str(settings), "--sentinel"]
+
+    def answers(port: int) -> bool:
+        with suppress(redis.ConnectionError), redis.Redis(port=port) as client:
+            return bool(client.ping())
+        return False
+
+    with running(command, answers, tmp_path / "log", cwd=tmp_path) as (_, port):
+        sentinel = redis.Sentinel([("127.0.0.1", port)])
+        with monitoring.wrap(sentinel.master_for("main"), name="sessions") as client:
+            calls = observed(lambda: (client.set("a", 1), client.pipeline().get("a").execute()))
+        for aside in sentinel.sentinels:
+            aside.close()
+    assert [(call.cache, call.name, call.hits) for call in calls] == [
+        ("sessions", "set", 0),
+        ("sessions", "pipeline", 1),
+    ]
+
+
+def test_a_transaction_that_is_tried_again_is_seen_each_time(client: Any) -> None:
+    """Somebody else has changed what it watches."""
+    tries = []
+
+    def work(pipeline: Any) -> None:
+        tries.append(pipeline.get("a"))
+        if len(tries) == 1:
+            redis.Redis(connection_pool=client.connection_pool).set("a", 7)
+        pipeline.multi()
+        pipeline.set("a", 8)
+
+    calls = observed(lambda: client.transaction(work, "a"))
+    assert [(call.name, call.error_type) for call in calls] == [
+        ("watch", ""),
+        ("get", ""),
+        ("pipeline", "WatchError"),
+        ("watch", ""),
+        ("get", ""),
+        ("pipeline", ""),
+    ]
+
+
+def test_threads_that_share_a_client_are_all_seen(client: Any) -> None:
+    """Nothing of a call is kept on the client."""
+
+    def work() -> None:
+        for _ in range(50):
+            assert client.get("a") == b"1"
+
+    def all_at_once() -> None:
+        threads = [threading.Thread(target=work) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    assert [call.hits for call in observed(all_at_once)] == [1] * 200
+
+
+def test_messages_are_delivered(client: Any) -> None:
+    """Publish and subscribe work on; only the sending is a command of the client."""
+    with client.pubsub(ignore_subscribe_messages=True) as subscription:
+        subscription.subscribe("news")
+        assert subscription.get_message(timeout=5) is None  # the confirmation
+
+        def work() -> None:
+            assert client.publish("news", "hello") == 1
+            message = None
+            while message is None:
+                message = subscription.get_message(timeout=5)
+            assert message["data"] == b"hello"
+
+        assert [call.name for call in observed(work)] == ["publish"]
+
+
+def test_scripts_are_seen_as_they_are_sent(client: Any) -> None:
+    """The first run finds that the server does not know the script, and sends it."""
+    client.script_flush()
+    script = client.register_script("return redis.call('GET', KEYS[1])")
+    calls = observed(lambda: script(keys=["a"]))
+    assert [(call.name, call.error_type) for call in calls] == [
+        ("evalsha", "NoScriptError"),
+        ("script", ""),
+        ("evalsha", ""),
+    ]
 
 
 def test_an_empty_value_is_a_hit(client: Any) -> None:
@@ -187,6 +345,7 @@ def test_a_pipeline_is_one_observation_with_all_its_look_ups(client: Any, transa
 
     (call,) = observed(work)
     assert (call.name, call.outcome, call.hits, call.misses) == ("pipeline", "ok", 3, 1)
+    assert (call.inner, call.commands, call.puts) == ({"get": 2, "mget": 1, "set": 1}, 4, 1)
 
 
 def test_a_failed_command_of_a_pipeline_is_no_look_up(client: Any) -> None:

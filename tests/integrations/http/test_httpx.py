@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, cast
 
 import httpx
@@ -12,7 +12,8 @@ import pytest
 
 import monitoring
 from monitoring.calls import HTTPCall
-from monitoring.observation import Kind
+from monitoring.context import current_record
+from monitoring.observation import Kind, RequestRecord
 from monitoring.testing import MemorySink, use
 from tests.integrations.contract import SECRET, CancellableContract, Contract, Subject
 from tests.support.processes import free_port
@@ -152,15 +153,8 @@ def test_a_mounted_transport_is_seen_and_stays_as_it_is(library: Any, sink: Memo
     assert "handle_request" not in vars(transport)
 
 
-def test_a_streamed_body_is_not_waited_for(client: Any, sink: MemorySink) -> None:
-    """The request is seen at the response's headers."""
-    with client.stream("GET", "/200") as response:
-        assert [call.status for call in calls(sink)] == [200]
-        assert response.read() == b"ok"
-
-
-def test_the_request_is_left_as_it_is(library: Any, sink: MemorySink) -> None:
-    """No header is added."""
+def test_without_a_setting_no_header_is_added(library: Any, sink: MemorySink) -> None:
+    """What leaves is what left before."""
 
     def answer(request: Any) -> Any:
         seen.append(sorted(request.headers))
@@ -172,3 +166,74 @@ def test_the_request_is_left_as_it_is(library: Any, sink: MemorySink) -> None:
         monitoring.wrap(client).get("http://x.test/")
     assert len(calls(sink)) == 1
     assert seen[0] == seen[1]
+
+
+def test_the_users_request_is_not_changed(library: Any) -> None:
+    """What was added is sent, and is neither in the request that the user holds nor in that of the response."""
+
+    def answer(request: Any) -> Any:
+        seen.append(request)
+        return library.Response(200)
+
+    seen: list[Any] = []
+    with use(MemorySink(), propagate_to=("x.test",)), in_request():
+        client = library.Client(transport=library.MockTransport(answer))
+        request = monitoring.wrap(client).build_request("GET", "http://x.test/")
+        before = list(request.headers.raw)
+        response = client.send(request)
+    assert "traceparent" in seen[0].headers
+    assert response.request is request
+    assert request.headers.raw == before
+
+
+def test_an_exception_holds_the_users_request(library: Any) -> None:
+    """And not the twin that was sent."""
+    with use(MemorySink(), propagate_to=("*",)), in_request(), library.Client() as client:
+        request = monitoring.wrap(client).build_request("GET", f"http://127.0.0.1:{free_port()}/")
+        with pytest.raises(library.ConnectError) as caught:
+            client.send(request)
+    assert caught.value.request is request
+
+
+def test_a_body_that_was_read_to_send_it_can_be_sent_again(library: Any) -> None:
+    """A redirect that keeps the body finds it where the transport has read it, as without us."""
+
+    def answer(request: Any) -> Any:
+        seen.append((request.url.path, request.read()))
+        if request.url.path == "/first":
+            return library.Response(307, headers={"location": "/second"})
+        return library.Response(200)
+
+    seen: list[tuple[str, bytes]] = []
+    with use(MemorySink(), propagate_to=("*",)), in_request():
+        client = monitoring.wrap(library.Client(transport=library.MockTransport(answer)))
+        client.post("http://x.test/first", content=iter([b"a", b"b"]), follow_redirects=True)
+    assert seen == [("/first", b"ab"), ("/second", b"ab")]
+
+
+def test_authentication_is_a_request_but_no_resend(library: Any, sink: MemorySink) -> None:
+    """A digest's challenge is answered by a second request."""
+
+    def answer(request: Any) -> Any:
+        if "authorization" in request.headers:
+            return library.Response(200)
+        return library.Response(401, headers={"www-authenticate": 'Digest realm="r", nonce="n", qop="auth"'})
+
+    client = monitoring.wrap(library.Client(transport=library.MockTransport(answer)))
+    client.get("http://x.test/", auth=library.DigestAuth("u", "p"))
+    assert [(call.status, call.redirects, call.retries) for call in calls(sink)] == [(401, 0, 0), (200, 0, 0)]
+
+
+def test_a_redirect_that_the_user_follows_is_one(client: Any, sink: MemorySink) -> None:
+    """``next_request`` is what httpx made of a redirect."""
+    client.send(client.get("/moved").next_request)
+    assert [(call.status, call.redirects) for call in calls(sink)] == [(302, 0), (200, 1)]
+
+
+@contextmanager
+def in_request() -> Iterator[None]:
+    record = RequestRecord()
+    record.request_id = record.trace_id = "a" * 32
+    token = current_record.set(record)
+    yield
+    current_record.reset(token)

@@ -1,0 +1,97 @@
+"""Connections of PyMySQL and asyncmy, and with them the cursors that they make.
+
+``executemany`` is one observation, though these drivers run it by way of ``execute``; so is ``callproc``.
+"""
+
+from __future__ import annotations
+
+import inspect
+import weakref
+from collections.abc import Callable
+from functools import cache, partial
+from typing import Any, Final
+
+from monitoring.calls import DatabaseCall
+from monitoring.integrations.attachment import Detach, Link, observing, observing_async
+from monitoring.integrations.layers import lies_below
+
+from .cursors import cursor_call, link_of, method_of, replace_loosely, subclass
+
+_IN_BATCH: Final = "_monitoring_in_batch"
+"""A slot that is filled while a cursor's ``executemany`` runs."""
+
+
+def carrier(client: Any) -> Any:
+    """Return the connection itself."""
+    return client
+
+
+def attach(client: Any, link: Link) -> Detach:
+    """Let the connection make cursors that report."""
+    lies_below("db")
+    default = "cursorclass" if hasattr(client, "cursorclass") else "_cursor_cls"
+    getattr(client, default)  # where neither is there, it is another library by that name
+    make = partial(_cursor, weakref.ref(client), default, method_of(client, "cursor"))
+    return replace_loosely(client, {"cursor": make})
+
+
+def _cursor(connection: weakref.ref[Any], default: str, make: Callable[..., Any], cursor: Any = None) -> Any:
+    kind = cursor or getattr(connection(), default)
+    return make(_observed_class(kind) if isinstance(kind, type) else kind)
+
+
+@cache
+def _observed_class(kind: Any) -> Any:
+    """Return a subclass of a cursor class whose cursors report what they execute."""
+    members = _async_members(kind) if inspect.iscoroutinefunction(kind.execute) else _members(kind)
+    return subclass(kind, members, _IN_BATCH)
+
+
+def _members(kind: Any) -> dict[str, object]:
+    def execute(self: Any, query: Any, args: Any = None) -> Any:
+        if hasattr(self, _IN_BATCH):
+            return kind.execute(self, query, args)
+        return observing(link_of(self), partial(_call, self, query), kind.execute)(self, query, args)
+
+    def executemany(self: Any, query: Any, args: Any) -> Any:
+        if hasattr(self, _IN_BATCH):
+            return kind.executemany(self, query, args)
+        setattr(self, _IN_BATCH, True)
+        try:
+            return observing(link_of(self), partial(_call, self, query), kind.executemany)(self, query, args)
+        finally:
+            delattr(self, _IN_BATCH)
+
+    def callproc(self: Any, procname: str, args: Any = ()) -> Any:
+        describe = partial(_call, self, f"CALL {procname}")
+        return observing(link_of(self), describe, kind.callproc)(self, procname, args)
+
+    return {"execute": execute, "executemany": executemany, "callproc": callproc}
+
+
+def _async_members(kind: Any) -> dict[str, object]:
+    async def execute(self: Any, query: Any, args: Any = None) -> Any:
+        if hasattr(self, _IN_BATCH):
+            return await kind.execute(self, query, args)
+        return await observing_async(link_of(self), partial(_call, self, query), kind.execute)(self, query, args)
+
+    async def executemany(self: Any, query: Any, args: Any) -> Any:
+        if hasattr(self, _IN_BATCH):
+            return await kind.executemany(self, query, args)
+        setattr(self, _IN_BATCH, True)
+        try:
+            describe = partial(_call, self, query)
+            return await observing_async(link_of(self), describe, kind.executemany)(self, query, args)
+        finally:
+            delattr(self, _IN_BATCH)
+
+    async def callproc(self: Any, procname: str, args: Any = ()) -> Any:
+        describe = partial(_call, self, f"CALL {procname}")
+        return await observing_async(link_of(self), describe, kind.callproc)(self, procname, args)
+
+    return {"execute": execute, "executemany": executemany, "callproc": callproc}
+
+
+def _call(cursor: Any, query: Any, *facts: Any) -> DatabaseCall:
+    system = "mariadb" if "mariadb" in cursor.connection.get_server_info().lower() else "mysql"
+    return cursor_call(system, cursor, query, *facts)
