@@ -4,7 +4,18 @@ from __future__ import annotations
 
 import argparse
 
-from . import calls, cells_scrape, errors, log_calls, log_files, pieces, report, request_overhead, server_throughput
+from . import (
+    calls,
+    cells_scrape,
+    errors,
+    log_calls,
+    log_files,
+    pieces,
+    report,
+    request_overhead,
+    server_throughput,
+    tasks,
+)
 
 THREADED = ("again", "ours", "correlation-id", "stack-sentry")
 """Rungs worth a long round: ours, which has a thread, and what it is judged by."""
@@ -15,7 +26,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a first idea in about five minutes")
     quick = ["--quick"] if parser.parse_args().quick else []
-    for framework in ("starlette", "fastapi", "flask", "django"):
+    for framework in ("starlette", "fastapi", "litestar", "quart", "aiohttp", "flask", "django"):
         request_overhead.main(["--framework", framework, *quick])
     request_overhead.main(["--rooms", *quick])
     request_overhead.main(["--long", *quick, "--only", *THREADED])
@@ -24,6 +35,7 @@ def main() -> None:
     pieces.main(quick)
     errors.main(quick)
     calls.main(quick)
+    tasks.main(quick)
     log_calls.main(quick)
     log_files.main(quick)
     print(f"\nWritten to {report.RESULTS}/")

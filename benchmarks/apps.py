@@ -46,6 +46,59 @@ def fastapi() -> Any:
     return app
 
 
+def litestar() -> Any:
+    """Return a Litestar app."""
+    from litestar import Litestar, get
+
+    def item_at(number: int) -> Any:
+        @get(f"/r{number}/items/{{id:int}}")
+        async def item(id: int) -> dict[str, int]:
+            return {"id": id}
+
+        return item
+
+    @get("/boom/{id:int}")
+    async def boom(id: int) -> None:
+        raise ValueError(f"proposal {id} has no budget")
+
+    return Litestar([*map(item_at, range(ROUTES)), boom])
+
+
+def quart() -> Any:
+    """Return a Quart app."""
+    from quart import Quart
+
+    async def item(id: str) -> dict[str, str]:
+        return {"id": id}
+
+    async def boom(id: str) -> dict[str, str]:
+        raise ValueError(f"proposal {id} has no budget")
+
+    app = Quart("bench")
+    app.logger.disabled = True  # as for Flask
+    for number in range(ROUTES):
+        app.add_url_rule(f"/r{number}/items/<id>", f"item{number}", item)
+    app.add_url_rule("/boom/<id>", "boom", boom)
+    return app
+
+
+def aiohttp() -> Any:
+    """Return an aiohttp app."""
+    from aiohttp import web
+
+    async def item(request: web.Request) -> web.Response:
+        return web.json_response({"id": request.match_info["id"]})
+
+    async def boom(request: web.Request) -> web.Response:
+        raise ValueError(f"proposal {request.match_info['id']} has no budget")
+
+    app = web.Application()
+    logging.getLogger("aiohttp.server").disabled = True  # as for Flask
+    app.add_routes([web.get(f"/r{number}/items/{{id}}", item) for number in range(ROUTES)])
+    app.router.add_get("/boom/{id}", boom)
+    return app
+
+
 def flask() -> Any:
     """Return a Flask app."""
     from flask import Flask
@@ -87,5 +140,15 @@ def django() -> Any:
     return application
 
 
-APPS: dict[str, Callable[[], Any]] = {"starlette": starlette, "fastapi": fastapi, "flask": flask, "django": django}
+APPS: dict[str, Callable[[], Any]] = {
+    "starlette": starlette,
+    "fastapi": fastapi,
+    "litestar": litestar,
+    "quart": quart,
+    "aiohttp": aiohttp,
+    "flask": flask,
+    "django": django,
+}
+INSTALLED = frozenset({"litestar", "quart", "aiohttp"})
+"""Frameworks that are measured bare and with everything on only: they have no ``add_middleware`` for the peers."""
 WSGI = frozenset({"flask", "django"})

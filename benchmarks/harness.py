@@ -15,7 +15,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from . import scratch
-from .traffic import AsgiClient, WsgiClient, mix
+from .traffic import client_of, mix
 
 WARM_UP_REQUESTS = 4_000
 RESAMPLES = 2_000
@@ -161,7 +161,7 @@ def _ballast() -> list[bytes]:
 
 
 def _serve_rounds(connection: Connection, subject: Subject) -> None:
-    client = WsgiClient(subject.app) if subject.wsgi else AsgiClient(subject.app)
+    client = client_of(subject.app, wsgi=subject.wsgi)
     client.send(mix(-1, WARM_UP_REQUESTS))
     subject.drain()
     served = WARM_UP_REQUESTS

@@ -5,14 +5,22 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from .apps import APPS, ROUTES, WSGI
+from .apps import APPS, INSTALLED, ROUTES, WSGI
 from .harness import Measured, Spread, measure
 from .report import Bar, Result, publish
-from .variants import ASGI_LADDER, ROOMS, WSGI_LADDER, Rung, builder
+from .variants import ASGI_LADDER, INSTALLED_LADDER, ROOMS, WSGI_LADDER, Rung, builder
 
 COLUMNS = ("variant", "added", "quiet", "25 %", "75 %", "95 % interval", "x the stack", "evidence")
 LONG_ROUND = 4_000
-NAMES = {"starlette": "Starlette", "fastapi": "FastAPI", "flask": "Flask", "django": "Django"}
+NAMES = {
+    "starlette": "Starlette",
+    "fastapi": "FastAPI",
+    "litestar": "Litestar",
+    "quart": "Quart",
+    "aiohttp": "aiohttp.web",
+    "flask": "Flask",
+    "django": "Django",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -31,13 +39,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
         cycles, requests = (4 if chosen.quick else 12), LONG_ROUND
     if requests % 100:
         parser.error(f"--requests must be in hundreds, so that the mix is whole, got {requests}; for example 400.")
-    ladder = WSGI_LADDER if chosen.framework in WSGI else ROOMS if chosen.rooms else ASGI_LADDER
+    ladder = _ladder(chosen.framework, chosen.rooms)
     if chosen.only:
         ladder = {key: rung for key, rung in ladder.items() if key == "bare" or key in chosen.only}
     present = [key for key, rung in ladder.items() if not rung.missing()]
     measured = measure({key: builder(chosen.framework, key) for key in present}, cycles=cycles, requests=requests)
     kind = "_rooms" * chosen.rooms + "_long" * chosen.long + "_partial" * bool(chosen.only)
     publish(_result(chosen.framework, kind, ladder, measured, cycles, requests))
+
+
+def _ladder(framework: str, rooms: bool) -> dict[str, Rung]:
+    if framework in WSGI:
+        return WSGI_LADDER
+    if rooms:
+        return ROOMS
+    return INSTALLED_LADDER if framework in INSTALLED else ASGI_LADDER
 
 
 def _result(

@@ -115,7 +115,7 @@ class _Exchange:
 
     async def receive(self) -> dict[str, Any]:
         if self.received:
-            return {"type": "http.disconnect"}
+            await asyncio.Event().wait()  # the client stays; Quart listens for that in a task of its own
         self.received = True
         return {"type": "http.request", "body": b"", "more_body": False}
 
@@ -144,6 +144,83 @@ def _scope(request: Request) -> dict[str, Any]:
         "server": ("127.0.0.1", 8_000),
         "state": {},
     }
+
+
+class AiohttpClient:
+    """Feeds an aiohttp app's own protocol, as a connection does, one request after another."""
+
+    def __init__(self, app: Any) -> None:
+        from aiohttp import web
+
+        self.replies: Counter[str] = Counter()
+        self._loop = asyncio.new_event_loop()
+        self._runner = web.AppRunner(app)
+        self._loop.run_until_complete(self._runner.setup())
+        self._connection = _Connection(self.replies)
+
+    def send(self, requests: Iterable[Request]) -> None:
+        self._loop.run_until_complete(self._send(requests))
+
+    def close(self) -> None:
+        self._loop.run_until_complete(self._runner.cleanup())
+        self._loop.close()
+
+    async def _send(self, requests: Iterable[Request]) -> None:
+        for request in requests:
+            if self._connection.is_closing():
+                self._connection = _Connection(self.replies)
+            await self._connection.exchange(self._runner, _bytes_of(request))
+
+
+class _Connection(asyncio.Transport):
+    """A connection that keeps nothing of what is written to it but the status and whether it carries an ID."""
+
+    def __init__(self, replies: Counter[str]) -> None:
+        super().__init__({"peername": ("127.0.0.1", 40_000), "sockname": ("127.0.0.1", 8_000)})
+        self._replies = replies
+        self._protocol: Any = None
+        self._answered: asyncio.Future[None] | None = None
+        self._closing = True
+
+    async def exchange(self, runner: Any, request: bytes) -> None:
+        if self._protocol is None:
+            self._protocol = runner.server()
+            self._closing = False
+            self._protocol.connection_made(self)
+        self._answered = asyncio.get_running_loop().create_future()
+        self._protocol.data_received(request)
+        await self._answered
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        if data[:5] != b"HTTP/" or self._answered is None:
+            return
+        head = bytes(data).lower()
+        self._replies[head[9:12].decode()] += 1
+        if b"x-request-id: " in head:
+            self._replies["with id"] += 1
+        if b"connection: close" in head:
+            self._closing = True
+        self._answered.set_result(None)
+
+    def is_closing(self) -> bool:
+        return self._protocol is not None and self._closing
+
+    def close(self) -> None:
+        self._closing = True
+        asyncio.get_running_loop().call_soon(self._protocol.connection_lost, None)
+
+
+def _bytes_of(request: Request) -> bytes:
+    twelfth = ("x-request-id", request.request_id) if request.request_id else ("dnt", "1")
+    head = "".join(f"{name}: {value}\r\n" for name, value in (*COMMON_HEADERS, twelfth))
+    return f"GET {request.path} HTTP/1.1\r\n{head}\r\n".encode()
+
+
+def client_of(app: Any, *, wsgi: bool) -> Client:
+    """Return what calls this app as its server would."""
+    if wsgi:
+        return WsgiClient(app)
+    return AiohttpClient(app) if type(app).__module__ == "aiohttp.web_app" else AsgiClient(app)
 
 
 class WsgiClient:

@@ -180,6 +180,8 @@ ROOMS = {
 }
 """The same ladder from the inside: what each room adds to the one before."""
 
+INSTALLED_LADDER = {key: ASGI_LADDER[key] for key in ("bare", "again", "ours")}
+
 WSGI_LADDER = {
     "bare": Rung("bare", partial(bare, wsgi=True)),
     "again": Rung("bare again (the noise)", partial(bare, wsgi=True)),

@@ -101,6 +101,13 @@ _ADAPTERS: Final[dict[str, str | Adapter]] = {
     "pydantic_ai.agent.Agent": "agents.pydantic_ai",
     "agents.agent.Agent": "agents.openai_agents",
     "langchain_core.runnables.base.Runnable": "agents.langchain",
+    "celery.app.base.Celery": "tasks.celery",
+    "rq.queue.Queue": "tasks.rq",
+    "rq.worker.base.BaseWorker": "tasks.rq",
+    "rq.worker.BaseWorker": "tasks.rq",
+    "rq.worker.Worker": "tasks.rq",
+    "dramatiq.broker.Broker": "tasks.dramatiq",
+    "apscheduler.schedulers.base.BaseScheduler": "tasks.apscheduler",
 }
 """Classes by their full name, so that no library is imported to recognise one; subclasses are found by their bases."""
 

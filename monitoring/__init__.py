@@ -133,7 +133,8 @@ def __getattr__(name: str) -> Any:
 
 
 def install(app: Any, **settings: Any) -> Monitoring:
-    """Wire a FastAPI, Starlette, Flask or Django app in place and return its Monitoring. Twice is once.
+    """Wire a FastAPI, Starlette, Litestar, Quart, aiohttp.web, Flask or Django app in place and return its Monitoring.
+    Twice is once.
 
     The middleware goes outside everything, so that an unhandled 500 carries the request ID too; the app keeps its
     type. It also answers ``/health`` and ``/metrics``, unless the app owns them. ``settings`` are fields of
@@ -147,9 +148,9 @@ def install(app: Any, **settings: Any) -> Monitoring:
 def wrap(client: T, *, name: str | None = None) -> T:
     """Instrument a client in place and return it: the same object, of the same type. Twice is once.
 
-    Knows SQLAlchemy engines, Redis, clients of httpx, httpx2, requests, urllib3 and aiohttp, OpenAI and Anthropic, sync
-    and async; it may come before ``configure``. ``name`` tells caches apart. Raise TypeError for a client of another
-    kind, with the list of those that are known.
+    Knows database engines, connections and pools, caches, HTTP clients, language models, and what sends and runs tasks;
+    docs and integrations/README.md have the list. It may come before ``configure``. ``name`` tells caches and pools
+    apart. Raise TypeError for a client of another kind, with the list of those that are known.
     """
     from .integrations import wrap
 

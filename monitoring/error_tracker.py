@@ -22,6 +22,7 @@ from .observation import Kind, Observation, RequestRecord
 from .outbox import Outbox
 from .recorder import Fold, OnFailure, Recorder, only_of_noted_requests
 from .store.facts import ErrorFact
+from .tasks import FAILED as TASK_FAILED
 from .utils.exceptions import Describer, message_of, type_name
 from .utils.plain import clip
 
@@ -39,7 +40,7 @@ OVERFLOW: Final = "v1:overflow"
 CAPTURED: Final = "__monitoring_error__"
 """Mark of an exception that was captured: in which request, and its group."""
 
-_FAILED: Final = frozenset({"server_error", "error_after_start", "background_error", "error"})
+_FAILED: Final = frozenset({"server_error", "error_after_start", "background_error"}) | TASK_FAILED
 _GROUPS_REMEMBERED: Final = 1_000
 _SAMPLING_SECONDS: Final = 3_600.0
 """After this time the first errors of a group are kept whole anew."""

@@ -359,6 +359,40 @@ CONSUMER_REQUESTS: Final = _counter(
     limits={"consumer": 200},
 )
 
+_TASK_LABELS: Final = ("messaging_system", "messaging_destination_name", "task")
+_TASK_LIMITS: Final = {"messaging_destination_name": 100, "task": 500}
+
+TASK_DURATION: Final = _histogram(
+    "messaging_process_duration_seconds",
+    "Time that attempts at tasks ran, by how they ended.",
+    (*_TASK_LABELS, "outcome", "error_type"),
+    scale.LLM_SECONDS,
+    limits=_TASK_LIMITS,
+)
+TASK_QUEUE_WAIT: Final = _histogram(
+    "monitoring_task_queue_wait_seconds",
+    "Time from being queued, or due, to the start of a task, by the wall clocks of both hosts.",
+    _TASK_LABELS,
+    scale.LLM_SECONDS,
+    limits=_TASK_LIMITS,
+)
+TASKS_SENT: Final = _counter(
+    "messaging_client_sent_messages_total", "Tasks handed to their queue.", _TASK_LABELS, limits=_TASK_LIMITS
+)
+TASK_RETRIES: Final = _counter(
+    "monitoring_task_retries_total",
+    "Attempts at tasks after which they are tried again.",
+    (*_TASK_LABELS, "error_type"),
+    limits=_TASK_LIMITS,
+)
+TASKS_IN_PROGRESS: Final = Declaration(
+    name="monitoring_tasks_in_progress",
+    kind="gauge",
+    help="Tasks that run now.",
+    labels=_TASK_LABELS,
+    limits=_TASK_LIMITS,
+)
+
 STORE_FAILURES: Final = _counter("monitoring_store_failures_total", "Rounds in which the store could not be used.", ())
 FACTS_DROPPED: Final = _counter(
     "monitoring_facts_dropped_total", "Facts for the store that found no place in the queue.", ()

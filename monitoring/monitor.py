@@ -48,6 +48,7 @@ from .query_patterns import QueryPatterns
 from .recorder import NullRecorder, OnFailure, Recorder, Sink
 from .request_log import RequestLog
 from .spans import Span
+from .task_metrics import TaskMetrics
 from .termination import AtSigterm
 
 if TYPE_CHECKING:
@@ -342,6 +343,10 @@ class Monitoring:
     def _before_end(self) -> None:
         """Write what waits: a server is about to end this process."""
         self.lifecycle.close()
+        self.write_what_waits()
+
+    def write_what_waits(self) -> None:
+        """Write what waits and end our threads; the next request or job begins anew."""
         self._end_background()
         self.log_lines.flush()
         self.log_lines.writer.stop_queue()
@@ -426,6 +431,7 @@ class Monitoring:
                 slow_seconds=self.config.slow_query_seconds,
             ),
             ConsumerRequests(self.metrics),
+            TaskMetrics(self.metrics),
             RECENT,
             self.analytics,
             RequestLog(self.log_lines),
@@ -670,6 +676,24 @@ def _close_at_exit() -> None:
 
 
 atexit.register(_close_at_exit)
+
+
+def import_for_children() -> None:
+    """Import what the background work needs, so that children that are forked from now on have it already.
+
+    For parents of many short-lived processes: each of them would take up to a second for it.
+    """
+    for monitoring in list(_made):
+        if monitoring.config.store is not None:
+            from . import jobs  # noqa: F401
+
+            monitoring.open_database().url.get_dialect()
+
+
+def write_what_waits() -> None:
+    """Write what waits and end our threads in this process, which ends past ``atexit``, or is about to fork."""
+    for monitoring in list(_made):
+        monitoring.write_what_waits()
 
 
 def folder_of(config: Config) -> CellFolder:

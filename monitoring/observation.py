@@ -10,10 +10,11 @@ Kind = Literal[
     "request", "websocket", "background", "job",
     "span", "agent", "agent_start", "operation", "event", "error",
     "db", "cache", "llm", "http",
+    "task_sent", "task_start",
 ]  # fmt: skip
 """What happened: a request served, a websocket's life, work after a response, a job outside of requests; a piece of the
 user's code, an agent's run or step and its beginning, a business operation, a usage event, an error reported by hand; a
-call to a database, cache, LLM or server.
+call to a database, cache, LLM or server; a job that was queued, and the beginning of one that a queue's worker runs.
 """
 
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)

@@ -15,6 +15,7 @@ from .logs.levels import LEVELS
 from .logs.lines import CANONICAL, LogLines
 from .observation import UNMATCHED, Kind, Observation, RequestRecord
 from .recorder import Fold
+from .tasks import TaskRecord
 from .utils.plain import clip
 from .utils.time import THOUSANDTHS, second_of
 
@@ -28,6 +29,12 @@ _LEVEL_OF: Final[Mapping[str, str]] = {
     "client_disconnected": "info",
     "aborted": "info",
     "cancelled": "info",
+    "time_limit": "error",
+    "retry": "warning",
+    "rejected": "warning",
+    "missed": "warning",
+    "revoked": "info",
+    "ignored": "info",
 }
 _ERROR_LOGGER: Final = "monitoring.error"
 _OF_SAMPLE: Final = frozenset(outcome for outcome, level in _LEVEL_OF.items() if level == "info")
@@ -175,7 +182,21 @@ def _of_job(record: RequestRecord) -> dict[str, object]:
         "repeated_queries": record.found("repeated") or "",
         "slow_queries": record.found("slow") or "",
     }
+    if isinstance(record, TaskRecord):
+        told |= _of_task(record)
     return {name: value for name, value in told.items() if value != ""}
+
+
+def _of_task(record: TaskRecord) -> dict[str, object]:
+    wait = record.wait_seconds
+    return {
+        "task": record.task,
+        "messaging_system": record.system,
+        "queue": record.queue,
+        "queue_wait_ms": "" if wait is None else round(wait * 1000, 3),
+        "attempt": record.attempt,
+        "error_type": record.error_type,
+    }
 
 
 def _rest(record: RequestRecord, clean: Callable[[str], str]) -> str:

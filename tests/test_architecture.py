@@ -19,7 +19,7 @@ LAYERS = [
     {"utils", "config"},
     {"observation"},
     {"context"},
-    {"calls", "propagation"},
+    {"calls", "propagation", "tasks"},
     {"recorder", "cells", "daemon_pool", "termination"},
     {"families", "health"},
     {"store"},
@@ -33,6 +33,7 @@ LAYERS = [
         "call_metrics",
         "agent_runs",
         "consumers",
+        "task_metrics",
         "error_tracker",
         "analytics",
         "kept_requests",
@@ -147,7 +148,7 @@ def test_importing_the_package_loads_no_framework_and_starts_nothing() -> None:
     program = (
         "import sys, threading, monitoring\n"
         "slow = {'sqlalchemy', 'starlette', 'prometheus_client', 'flask', 'django', 'httpx', 'structlog', 'psutil'}\n"
-        "slow.add('monitoring.utils.redaction')\n"
+        "slow |= {'litestar', 'quart', 'aiohttp', 'monitoring.utils.redaction'}\n"
         "loaded = slow & set(sys.modules)\n"
         "print(sorted(loaded), threading.active_count())\n"
     )

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import sys
 import warnings
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -22,11 +24,13 @@ BLOCKS = [
 
 
 @pytest.mark.parametrize(("page", "block"), BLOCKS)
-def test_a_block_of_a_page_runs(page: str, block: str) -> None:
+def test_a_block_of_a_page_runs(page: str, block: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Users can paste it."""
+    module = ModuleType("page")
+    monkeypatch.setitem(sys.modules, "page", module)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        exec(compile(block, page, "exec"), {"__name__": "page"})
+        exec(compile(block, page, "exec"), vars(module))
 
 
 def test_every_document_that_is_linked_exists() -> None:

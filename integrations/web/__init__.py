@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, MutableMapping
 from typing import Any, Final, Protocol, cast
 
 from monitoring.middleware import Edge
@@ -12,6 +12,9 @@ from monitoring.monitor import Monitoring, configure
 
 _MODULES: Final[Mapping[str, str]] = {
     "starlette.applications.Starlette": "starlette",
+    "litestar.app.Litestar": "litestar",
+    "quart.app.Quart": "quart",
+    "aiohttp.web_app.Application": "aiohttp",
     "flask.app.Flask": "flask",
     "django.core.handlers.wsgi.WSGIHandler": "django",
     "django.core.handlers.asgi.ASGIHandler": "django",
@@ -36,12 +39,13 @@ class WebIntegration(Protocol):
 def install_into(app: Any, settings: Mapping[str, Any]) -> Monitoring:
     """Configure a Monitoring and wire ``app`` with it; an app that has one keeps it."""
     integration = _integration_for(app)
-    known = vars(app).get(_INSTALLED)
+    noted = _notes_of(app)
+    known = noted.get(_INSTALLED)
     if isinstance(known, Monitoring):
         return known
     monitoring = configure(**settings)
     integration.install(app, monitoring)
-    vars(app)[_INSTALLED] = monitoring
+    noted[_INSTALLED] = monitoring
     edge = monitoring.edge
     if edge is not None:
 
@@ -53,6 +57,11 @@ def install_into(app: Any, settings: Mapping[str, Any]) -> Monitoring:
     return monitoring
 
 
+def _notes_of(app: Any) -> MutableMapping[str, Any]:
+    """Return where an app carries what is noted about it: its attributes or, of Litestar's slotted one, its state."""
+    return cast(MutableMapping[str, Any], vars(app) if hasattr(app, "__dict__") else app.state)
+
+
 def _integration_for(app: Any) -> WebIntegration:
     for kind in type(app).__mro__:
         name = _MODULES.get(f"{kind.__module__}.{kind.__qualname__}")
@@ -60,8 +69,8 @@ def _integration_for(app: Any) -> WebIntegration:
             return cast(WebIntegration, importlib.import_module(f"{__name__}.{name}"))
     raise TypeError(
         f"install() got an app of type {type(app).__module__}.{type(app).__qualname__}; it wires FastAPI, Starlette, "
-        "Flask and Django apps. Wrap any other ASGI app in MonitoringMiddleware(app), any other WSGI app in "
-        "WSGIMonitoringMiddleware(app)."
+        "Litestar, Quart, aiohttp.web, Flask and Django apps. Wrap any other ASGI app in MonitoringMiddleware(app), "
+        "any other WSGI app in WSGIMonitoringMiddleware(app)."
     )
 
 

@@ -14,6 +14,8 @@ from typing import Any
 from asgiref.sync import async_to_sync
 
 from monitoring.context import current_record
+from monitoring.integrations.caches.django import observe_caches
+from monitoring.integrations.databases.django import observe_all_databases
 from monitoring.middleware import MonitoringMiddleware, WSGIMonitoringMiddleware
 from monitoring.middleware.edge import attach
 from monitoring.monitor import Monitoring, current
@@ -40,6 +42,16 @@ def install(app: Any, monitoring: Monitoring) -> None:
     vars(app)[_OUTERMOST] = outermost
     app.resolve_request = _noting_route(app.resolve_request)
     got_request_exception.connect(_note_exception, dispatch_uid="monitoring")
+    _observe_databases_and_caches(monitoring)
+
+
+def _observe_databases_and_caches(monitoring: Monitoring) -> None:
+    """Observe those of the settings for the current Monitoring: they belong to the process, not to a handler."""
+    for observe in (observe_all_databases, observe_caches):
+        try:
+            observe()
+        except Exception as error:
+            monitoring.recorder.failed(observe.__name__, error)
 
 
 def health_urls(prefix: str = "health", monitoring: Monitoring | None = None) -> list[Any]:

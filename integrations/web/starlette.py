@@ -7,12 +7,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from monitoring.integrations.tasks.starlette import observe_background_tasks
 from monitoring.middleware import MonitoringMiddleware
 from monitoring.monitor import Monitoring
 
 
 def install(app: Any, monitoring: Monitoring) -> None:
-    """Wrap the app's middleware stack, whether it is built already or not."""
+    """Wrap the app's middleware stack, whether it is built already or not, and see its background tasks."""
+    observe_background_tasks()
     build = app.build_middleware_stack
 
     def build_observed() -> Any:

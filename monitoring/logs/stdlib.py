@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import logging.config
+import logging.handlers
 import re
 import sys
 import threading
@@ -16,9 +17,11 @@ from .structlog_bridge import filled, level_name, text_of
 
 _SERVER_LOGGERS: Final = (
     *("uvicorn", "uvicorn.error", "uvicorn.asgi", "gunicorn", "gunicorn.error", "hypercorn", "hypercorn.error"),
-    *("_granian", "granian", "celery", "celery.task", "celery.redirected"),
+    *("_granian", "granian", "aiohttp.server", "aiohttp.web", "litestar", "celery", "celery.task", "celery.redirected"),
 )
-_ACCESS_LOGGERS: Final = ("uvicorn.access", "gunicorn.access", "hypercorn.access", "granian.access")
+_ACCESS_LOGGERS: Final = (
+    *("uvicorn.access", "gunicorn.access", "hypercorn.access", "granian.access", "aiohttp.access"),
+)
 _OWN_LOGGERS: Final = ("monitoring", "py.warnings")
 _TALKATIVE_LOGGERS: Final = ("httpx", "httpx2", "httpcore", "httpcore2")
 STANDARD_ATTRIBUTES: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
@@ -29,7 +32,8 @@ _DEPTH: Final = 2
 """Records that may be on their way at once in a thread: a value may log when it is shown."""
 _STACK_LENGTH: Final = 4000
 _ACCESS_TEXT: Final = re.compile(
-    r'(?P<client>\S+) - (?:.*?)"(?P<method>[A-Z]+) (?P<path>\S+)(?: HTTP/(?P<http_version>[\d.]+))?" (?P<status>\d{3})'
+    r"(?P<client>\S+) (?:- .*?|\[[^]]*\] )"
+    r'"(?P<method>[A-Z]+) (?P<path>\S+)(?: HTTP/(?P<http_version>[\d.]+))?" (?P<status>\d{3})'
 )
 
 
@@ -116,6 +120,7 @@ class _Keeper:
             _set_handlers(name, propagates=True)
         for name in _ACCESS_LOGGERS:
             _set_handlers(name, propagates=self._access_lines)
+            logging.getLogger(name).disabled = not self._access_lines  # so that no server fills in what nobody reads
         self._set_levels(root)
         if self._has_ended:  # meanwhile, in another thread
             root.removeHandler(self._bridge)
@@ -123,13 +128,15 @@ class _Keeper:
     def enable(self) -> None:
         """Enable the loggers that are there because of us: by default a ``dictConfig`` disables those it finds."""
         if not self._has_ended:
-            for name in (*_SERVER_LOGGERS, *_ACCESS_LOGGERS, *_TALKATIVE_LOGGERS, *_OWN_LOGGERS, *self._changed):
+            for name in (*_SERVER_LOGGERS, *_TALKATIVE_LOGGERS, *_OWN_LOGGERS, *self._changed):
                 logging.getLogger(name).disabled = False
 
     def end(self) -> None:
         """Take the bridge away, and give levels back. Later calls do nothing."""
         self._has_ended = True
         logging.getLogger().removeHandler(self._bridge)
+        for name in _ACCESS_LOGGERS:
+            logging.getLogger(name).disabled = False
         for name, level in list(self._changed.items()):
             logging.getLogger(name).setLevel(level)
 
@@ -189,6 +196,10 @@ def _set_level(logger: logging.Logger, level: int) -> None:
 
 
 def _writes_to_a_console(handler: logging.Handler) -> bool:
+    """Say whether a handler prints, by itself or, as Litestar's does, through a queue and a thread."""
+    if isinstance(handler, logging.handlers.QueueHandler):
+        behind = getattr(getattr(handler, "listener", None), "handlers", ())
+        return bool(behind) and all(map(_writes_to_a_console, behind))
     return type(handler) is logging.StreamHandler and handler.stream in (sys.stdout, sys.stderr)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from asgiref.compatibility import guarantee_single_callable
 
 from ..context import current_record
-from ..observation import UNMATCHED, Observation, RequestRecord, outcome_of_status
+from ..observation import RequestRecord
 from .edge import (
     CLIENT_CLOSED,
     RECORD_KEY,
@@ -181,12 +181,9 @@ class MonitoringMiddleware:
             raise
         finally:
             current_record.reset(token)
-            record.finished = True
-            record.route = self._route(edge, record, scope) or record.route or UNMATCHED
-            outcome = outcome or outcome_of_status(record.status)
-            duration = perf_counter() - record.started
-            edge.recorder.record(Observation("websocket", record.route, outcome, duration, record, record.exception))
-            record.exception = None
+            if record.disconnected:
+                outcome = "client_disconnected"
+            edge.finish_websocket(record, self._route(edge, record, scope), outcome)
 
 
 def _observe_lifespan(edge: Edge, send: Send) -> Send:

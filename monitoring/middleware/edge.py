@@ -151,6 +151,16 @@ class Edge:
         if record.noted and record.exception is not None:
             record.exception = None  # its frames hold the record: as a cycle both would be the garbage collector's
 
+    def finish_websocket(self, record: RequestRecord, route: str, outcome: str = "") -> None:
+        """Report a websocket that has ended. ``outcome`` is by default that of its exception, or of its status."""
+        record.finished = True
+        record.route = route or record.route or UNMATCHED
+        if not outcome:
+            outcome = "server_error" if record.exception is not None else outcome_of_status(record.status)
+        duration = perf_counter() - record.started
+        self.recorder.record(Observation("websocket", record.route, outcome, duration, record, record.exception))
+        record.exception = None
+
     def report_background(self, record: RequestRecord, error: BaseException) -> None:
         """Report work that failed after its response was complete."""
         duration = perf_counter() - record.started

@@ -2,7 +2,7 @@
 
 Duck-typed: Starlette and FastAPI leave the matched route in the scope, without the templates of the mounts (and, in
 FastAPI, of the included routers) above it. Those are found once per route by walking the app, then looked up by
-identity.
+identity. Litestar leaves the whole template.
 """
 
 from __future__ import annotations
@@ -38,24 +38,44 @@ class RouteTemplates:
         if served_by is None:
             served_by = scope.get("endpoint")  # FastAPI leaves no more of a plain Starlette route
             if served_by is None:
-                template = scope.get("path_template")  # Litestar
-                return template if isinstance(template, str) else ""
+                return self._of_litestar(scope) if "path_template" in scope else ""
         templates: str | list[str] | None = self._known.get(id(served_by))
         if templates is None:
             templates = self._several.get(id(served_by)) or self._learn(served_by)
         return templates if isinstance(templates, str) else _by_path(templates, scope)
 
+    def _of_litestar(self, scope: MutableMapping[str, Any]) -> str:
+        """Return the template that Litestar leaves in the scope.
+
+        It leaves none for mounts, and older ones none for routes without parameters, whose path is the template.
+        """
+        handler = scope["route_handler"]
+        if not (getattr(handler, "is_mount", False) or getattr(handler, "is_static", False)):
+            return str(scope["path_template"] or scope["path"])
+        known = self._known.get(id(handler))
+        if known is None:
+            mounts = [route.path for route in scope["app"].routes if getattr(route, "route_handler", None) is handler]
+            known = self._remember(handler, f"{mounts[0].rstrip('/')}/{{path}}" if mounts else "")
+        return known
+
     def _learn(self, served_by: Any) -> str | list[str]:
+        candidates = [template for marker, template in _walk(_routes_of(self._app), "") if marker is served_by]
+        if len(candidates) > 1:
+            self._hold(served_by)
+            self._several[id(served_by)] = candidates
+            return candidates
+        return self._remember(served_by, candidates[0] if candidates else _own_template(served_by))
+
+    def _remember(self, served_by: Any, template: str) -> str:
+        self._hold(served_by)
+        self._known[id(served_by)] = template
+        return template
+
+    def _hold(self, served_by: Any) -> None:
         if len(self._held) >= _REMEMBERED:
             for remembered in (self._known, self._several, self._held):
                 remembered.clear()
         self._held.append(served_by)
-        candidates = [template for marker, template in _walk(_routes_of(self._app), "") if marker is served_by]
-        if len(candidates) > 1:
-            self._several[id(served_by)] = candidates
-            return candidates
-        template = self._known[id(served_by)] = candidates[0] if candidates else _own_template(served_by)
-        return template
 
 
 def _walk(routes: list[Any], prefix: str) -> Iterator[tuple[Any, str]]:

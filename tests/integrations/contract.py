@@ -41,6 +41,7 @@ CLAIMS = {
     "test_nothing_is_observed_when_muted": "muted",
     "test_no_secret_is_kept": "no payload",
     "test_request_and_block_are_attached": "context",
+    "test_the_request_travels_with_a_task": "context",
     "test_a_bug_of_the_adapter_does_not_reach_the_caller": "guarded",
 }
 """The claims by the tests that show them, and the columns in which the README's table tells of them."""

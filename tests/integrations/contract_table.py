@@ -18,7 +18,7 @@ from tests.integrations.contract import CLAIMS
 
 README = Path(__file__).parents[2] / "integrations" / "README.md"
 OLDEST = Path(__file__).with_name("oldest.toml")
-COLUMNS = tuple(CLAIMS.values())
+COLUMNS = tuple(dict.fromkeys(CLAIMS.values()))
 YES, NO, NOT_ASKED = "yes", "no", "-"
 
 _BETWEEN = re.compile(r"(?<=<!-- contract -->\n).*?(?=<!-- /contract -->)", re.DOTALL)

@@ -7,7 +7,9 @@ import logging
 import logging.config
 import sys
 from collections.abc import Callable, Iterator
+from logging.handlers import QueueHandler, QueueListener
 from pathlib import Path
+from queue import Queue
 from typing import Any
 
 import pytest
@@ -31,10 +33,12 @@ def configured(tmp_path: Path) -> Iterator[Configured]:
         return lambda: [json.loads(line) for line in path.read_text().splitlines()]
 
     yield configure
-    for name in ("server", "uvicorn.access", "gunicorn.access", "hypercorn.access", "granian.access", "app.part"):
+    for name in ("server", "app.part", *(f"{server}.access" for server in SERVERS)):
         logging.getLogger(name).handlers.clear()
         logging.getLogger(name).setLevel(logging.NOTSET)
 
+
+SERVERS = ("uvicorn", "gunicorn", "hypercorn", "granian", "aiohttp")
 
 DICT_CONFIG: dict[str, Any] = {
     "version": 1,
@@ -51,6 +55,24 @@ def test_a_later_dict_config_keeps_the_lines(configured: Configured, capsys: pyt
     logging.getLogger("app").warning("still here")
     assert [line["event"] for line in read()] == ["still here"]
     assert capsys.readouterr().err == ""
+
+
+def test_what_is_printed_through_a_queue_is_taken_away_too(
+    configured: Configured, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Litestar logs like this unless told otherwise; a queue in front of anything else stays."""
+    printing, filing = QueueHandler(Queue()), QueueHandler(Queue())
+    printing.listener = QueueListener(printing.queue, logging.StreamHandler())  # type: ignore[attr-defined]
+    filing.listener = QueueListener(filing.queue, logging.NullHandler())  # type: ignore[attr-defined]
+    root = logging.getLogger()
+    root.addHandler(printing)
+    root.addHandler(filing)
+    read = configured()
+    kept = [handler for handler in root.handlers if handler in (printing, filing)]
+    root.removeHandler(filing)
+    logging.getLogger("app").warning("once")
+    assert [line["event"] for line in read()] == ["once"]
+    assert kept == [filing]
 
 
 def test_a_later_dict_config_disables_no_logger_that_is_there_because_of_us(configured: Configured) -> None:
@@ -156,6 +178,12 @@ ACCESS = [
         '[t] 127.0.0.1 - "GET /x HTTP/1.1" 200 1.5',
         (),
         {"client": "127.0.0.1", "method": "GET", "path": "/x", "status": 200},
+    ),
+    (
+        "aiohttp.access",
+        '127.0.0.1 [24/Nov/2026:14:00:00 +0000] "GET /x HTTP/1.1" 200 150 "-" "-"',
+        (),
+        {"client": "127.0.0.1", "method": "GET", "path": "/x", "http_version": "1.1", "status": 200},
     ),
 ]
 

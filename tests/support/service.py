@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +21,9 @@ from tests.support.scrape import Scrape, Watcher, scrape
 ROOT = Path(__file__).resolve().parents[2]
 ASGI_APP = "tests.support.apps.asgi_app:app"
 WSGI_APP = "tests.support.apps.wsgi_app:app"
+LITESTAR_APP = "tests.support.apps.litestar_app:app"
+QUART_APP = "tests.support.apps.quart_app:app"
+AIOHTTP_APP = "tests.support.apps.aiohttp_app"
 TOKEN = "token-of-the-server-tests"
 
 Command = Callable[[int], Sequence[str]]
@@ -39,6 +43,16 @@ def gunicorn_asgi(*options: str, app: str = ASGI_APP) -> Command:
 def gunicorn_wsgi(*options: str, app: str = WSGI_APP) -> Command:
     """Return the command of gunicorn with threads serving the WSGI app, or another one."""
     return _gunicorn(app, "-k", "gthread", "--threads", "8", *options)
+
+
+def aiohttp_web() -> Command:
+    """Return the command of aiohttp's own runner serving its app."""
+    return lambda port: [sys.executable, "-m", "aiohttp.web", "-H", "127.0.0.1", "-P", str(port), f"{AIOHTTP_APP}:make"]
+
+
+def gunicorn_aiohttp(*options: str) -> Command:
+    """Return the command of gunicorn with aiohttp's worker serving its app."""
+    return _gunicorn(f"{AIOHTTP_APP}:app", "-k", "aiohttp.GunicornWebWorker", *options)
 
 
 def granian(*options: str, app: str = ASGI_APP) -> Command:

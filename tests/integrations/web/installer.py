@@ -23,9 +23,13 @@ class Installer:
         self.monitoring: Monitoring | None = None
 
     def __call__(self, app: Any, **settings: Any) -> Monitoring:
-        """Install into ``app`` as a user does; lines go to a file."""
-        defaults = {"log_destination": str(self._folder / "log"), "cells_folder": str(self._folder / "cells")}
-        self.monitoring = monitoring.install(app, **defaults, **settings)
+        """Install into ``app`` as a user does; lines go to a file, and nothing is stored."""
+        defaults = {
+            "log_destination": str(self._folder / "log"),
+            "cells_folder": str(self._folder / "cells"),
+            "store": None,
+        }
+        self.monitoring = monitoring.install(app, **{**defaults, **settings})
         self.monitoring.recorder.add(self.sink)
         return self.monitoring
 

@@ -103,7 +103,7 @@ def test_an_app_of_an_unknown_type_is_refused_with_the_remedy() -> None:
         TypeError, match=r"install\(\) got an app of type builtins\.function; it wires FastAPI, "
     ) as raised:
         monitoring.install(app)
-    assert "it wires FastAPI, Starlette, Flask and Django apps." in str(raised.value)
+    assert "it wires FastAPI, Starlette, Litestar, Quart, aiohttp.web, Flask and Django apps." in str(raised.value)
     assert "Wrap any other ASGI app in MonitoringMiddleware(app)" in str(raised.value)
     assert monitoring.current().edge is None
 
