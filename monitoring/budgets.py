@@ -98,6 +98,10 @@ class BudgetExceeded(Exception):
         self.spent_usd = spent_usd
         self.resets_at = resets_at
 
+    def __reduce__(self) -> tuple[type[BudgetExceeded], tuple[Budget, float, float]]:
+        """Let it pass to another process, such as from a task's worker."""
+        return BudgetExceeded, (self.budget, self.spent_usd, self.resets_at)
+
 
 @dataclass(slots=True)
 class Spent:
@@ -160,6 +164,7 @@ class Budgets:
         self._own: dict[_Period, dict[str, Spent]] = {}
         self._unwritten: set[tuple[_Period, str]] = set()
         self._others: dict[_Period, dict[str, Spent]] = {}
+        self._told: dict[_Period, float] = {}
         self._user_key = b""
         self._began = False
 
@@ -208,7 +213,9 @@ class Budgets:
             self._others = _grouped(found)
             unwritten = {period for period, _ in self._unwritten}
             self._own = {period: sums for period, sums in self._own.items() if period in periods | unwritten}
-        self._tell()
+        for state in self.states():
+            self._told.pop((state.budget.name, state.since), None)
+            self._tell_of(state.budget, state.ratio, now)
 
     def _add(self, call: LLMCall) -> None:
         self._begin()
@@ -227,7 +234,7 @@ class Budgets:
                 self._unwritten.add((period, key))
             if spent.unpriced_calls:
                 self._metrics.add(families.BUDGET_UNPRICED, (budget.name,), 1.0)
-        self._tell()
+            self._tell_of(budget, self._spent(budget, value, now) / budget.usd, now)
 
     def _exceeded(self) -> BudgetExceeded | None:
         self._begin()
@@ -280,9 +287,12 @@ class Budgets:
         spent = self._own[period][value]
         return (*period, self._stored(budget, value), spent.usd, spent.calls, spent.unpriced_calls)
 
-    def _tell(self) -> None:
-        for state in self.states():
-            self._metrics.set(families.BUDGET_SPENT, (state.budget.name,), state.ratio)
+    def _tell_of(self, budget: Budget, ratio: float, now: float) -> None:
+        """Set the metric where this is the highest share of the hour or day so far."""
+        period = (budget.name, budget.since(now))
+        if period not in self._told or ratio > self._told[period]:
+            self._told = {key: told for key, told in self._told.items() if key[0] != budget.name} | {period: ratio}
+            self._metrics.set(families.BUDGET_SPENT, (budget.name,), ratio)
 
 
 def _value(budget: Budget, user: str, feature: str, agent: str) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
@@ -126,6 +127,28 @@ def test_the_error_says_which_budget_and_when_it_begins_anew(clock: FakeClock, c
         "The budget 'all/hour' of 1 USD is spent (1.25 USD), so the LLM call was not sent; "
         "wait until 2027-01-16 11:00 UTC, or raise the budget."
     )
+
+
+def test_the_error_passes_to_another_process() -> None:
+    """As a task's result, say."""
+    error = pickle.loads(pickle.dumps(BudgetExceeded(Budget(1), 1.5, MIDNIGHT)))
+    assert (error.budget, error.spent_usd, error.resets_at) == (Budget(1), 1.5, MIDNIGHT)
+
+
+def test_the_metric_is_the_highest_share_and_begins_anew(
+    clock: FakeClock, counted: Counted, database: Database
+) -> None:
+    """With the hour, whether or not there is a store."""
+    budgets = made(clock, counted, Budget(4, per="hour", by="user"))
+    told = []
+    for user, seconds in (("ada", 0), ("ada", 0), ("bo", 0), ("bo", 3600)):
+        clock.advance(seconds)
+        spend(budgets, "1", user)
+        told.append(counted.values["monitoring_budget_spent_ratio", ("user/hour",)])
+    clock.advance(3600)
+    budgets.exchange(database, clock())
+    told.append(counted.values["monitoring_budget_spent_ratio", ("user/hour",)])
+    assert told == [0.25, 0.5, 0.5, 0.25, 0]
 
 
 @pytest.mark.parametrize(("per", "seconds"), [("hour", 3600), ("day", 14 * 3600)])
