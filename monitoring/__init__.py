@@ -148,9 +148,9 @@ def install(app: Any, **settings: Any) -> Monitoring:
 def wrap(client: T, *, name: str | None = None) -> T:
     """Instrument a client in place and return it: the same object, of the same type. Twice is once.
 
-    Knows database engines, connections and pools, caches, HTTP clients, language models, and what sends and runs tasks;
-    docs and integrations/README.md have the list. It may come before ``configure``. ``name`` tells caches and pools
-    apart. Raise TypeError for a client of another kind, with the list of those that are known.
+    Knows database engines, connections and pools, caches, HTTP clients, language models, agents, and what sends and
+    runs tasks; docs and integrations/README.md have the list. It may come before ``configure``. ``name`` tells caches
+    and pools apart. Raise TypeError for a client of another kind, with the list of those that are known.
     """
     from .integrations import wrap
 
