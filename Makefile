@@ -27,6 +27,8 @@ lint: .venv/lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy tests/integrations/typed_wrap.py
+	$(BIN)/pyright --pythonpath $(BIN)/python tests/integrations/typed_wrap.py
 
 bench: .venv/bench
 	scripts/install-components wrk

@@ -85,6 +85,13 @@ _ADAPTERS: Final[dict[str, str | Adapter]] = {
     "openai.AsyncOpenAI": "llm.openai",
     "anthropic.Anthropic": "llm.anthropic",
     "anthropic.AsyncAnthropic": "llm.anthropic",
+    "celery.app.base.Celery": "tasks.celery",
+    "rq.queue.Queue": "tasks.rq",
+    "rq.worker.base.BaseWorker": "tasks.rq",
+    "rq.worker.BaseWorker": "tasks.rq",
+    "rq.worker.Worker": "tasks.rq",
+    "dramatiq.broker.Broker": "tasks.dramatiq",
+    "apscheduler.schedulers.base.BaseScheduler": "tasks.apscheduler",
     "google.genai.client.Client": "llm.google",
     "google.genai.client.AsyncClient": "llm.google",
     "botocore.client.BedrockRuntime": "llm.bedrock",
@@ -101,13 +108,6 @@ _ADAPTERS: Final[dict[str, str | Adapter]] = {
     "pydantic_ai.agent.Agent": "agents.pydantic_ai",
     "agents.agent.Agent": "agents.openai_agents",
     "langchain_core.runnables.base.Runnable": "agents.langchain",
-    "celery.app.base.Celery": "tasks.celery",
-    "rq.queue.Queue": "tasks.rq",
-    "rq.worker.base.BaseWorker": "tasks.rq",
-    "rq.worker.BaseWorker": "tasks.rq",
-    "rq.worker.Worker": "tasks.rq",
-    "dramatiq.broker.Broker": "tasks.dramatiq",
-    "apscheduler.schedulers.base.BaseScheduler": "tasks.apscheduler",
 }
 """Classes by their full name, so that no library is imported to recognise one; subclasses are found by their bases."""
 

@@ -68,7 +68,7 @@ class KeptRequests:
             "db": self._add_database_call,
             "cache": self._add_cache_call,
             "llm": self._add_llm_call,
-            "http": self._add,
+            "http": self._add_http_call,
             "span": self._add,
             "agent": self._add,
             "operation": self._add_operation,
@@ -115,6 +115,14 @@ class KeptRequests:
             request.called = True
             request.cache_hits += call.hits
             request.cache_misses += call.misses
+            self._add_to(request, call)
+
+    def _add_http_call(self, call: HTTPCall) -> None:
+        request = call.request
+        if request is not None:
+            request.called = True
+            request.http_calls += 1
+            request.http_seconds += call.response_seconds or call.duration_seconds
             self._add_to(request, call)
 
     def _add_llm_call(self, call: LLMCall) -> None:

@@ -185,6 +185,8 @@ class RequestRecord(Observation):
     db_seconds: float = 0.0
     cache_hits: int = 0
     cache_misses: int = 0
+    http_calls: int = 0
+    http_seconds: float = 0.0
     llm_calls: int = 0
     llm_tokens: int = 0
     llm_cost_usd: float = 0.0

@@ -172,6 +172,8 @@ def _of_job(record: RequestRecord) -> dict[str, object]:
         "db_ms": round(record.db_seconds * 1000, 3),
         "cache_hits": record.cache_hits,
         "cache_misses": record.cache_misses,
+        "http_calls": record.http_calls or "",
+        "http_ms": round(record.http_seconds * 1000, 3) or "",
         "llm_calls": record.llm_calls,
         "llm_tokens": record.llm_tokens,
         "llm_cost_usd": round(record.llm_cost_usd, 9),
@@ -202,6 +204,8 @@ def _of_task(record: TaskRecord) -> dict[str, object]:
 def _rest(record: RequestRecord, clean: Callable[[str], str]) -> str:
     """Return what a line ends with: the sums of calls, and what most requests do not have."""
     rest = _calls(record) if record.called else _USUAL_REST
+    if record.http_calls:
+        rest += f',"http_calls":{record.http_calls},"http_ms":{record.http_seconds * 1000:.3f}'
     if record.findings:
         rest += _findings(record)
     if record.streamed:

@@ -238,7 +238,7 @@ def bedrock(port: int, attempts: int = 1) -> Any:
         aws_access_key_id="x",
         aws_secret_access_key=SECRET,
         endpoint_url=f"http://127.0.0.1:{port}",
-        config=botocore.config.Config(retries={"max_attempts": attempts, "mode": "standard"}),
+        config=botocore.config.Config(retries={"total_max_attempts": attempts, "mode": "standard"}),
     )
 
 

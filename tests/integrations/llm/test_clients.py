@@ -168,7 +168,8 @@ def test_a_stream_that_is_never_read_is_counted_at_most_once(way: Way, server: S
 @every_way
 def test_a_refusal_costs_nothing(way: Way, server: Server, sink: MemorySink) -> None:
     """An error by its type, no tokens that are missing, and no price that is."""
-    refusal = json_answer({"error": {"message": "slow down", "code": 429}}, status=429)
+    told = {"message": "slow down", "code": 429}
+    refusal = json_answer({"error": told}, status=429, headers={"retry-after-ms": "1"})
     with pytest.raises(Exception) as caught:  # noqa: PT011  (each SDK has its own)
         run(way, server, *[refusal] * 3)
     (call,) = calls(sink)
