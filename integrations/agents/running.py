@@ -66,7 +66,9 @@ class ModelCall:
         self._recorder = recorder
         self._provider = _PROVIDERS.get(provider, provider)
         self._model = model[:NAME_LENGTH]
-        self._layer = Layer("llm", None)
+        self._layer = layer = Layer("llm", None)
+        while layer.outer is not None and layer.outer.is_over:  # left behind here by calls that ended elsewhere
+            layer.outer = layer.outer.outer
         self._token: Token[Layer | None] = current_layer.set(self._layer)
         self._started = perf_counter()
 

@@ -10,16 +10,26 @@ import pytest
 
 import monitoring
 from monitoring.calls import LLMCall
-from monitoring.context import muted, present_block
+from monitoring.context import current_block, muted, present_block
 from monitoring.integrations.agents import running
 from monitoring.integrations.agents.running import ModelAnswer, Running
 from monitoring.integrations.attachment import Link, report
+from monitoring.integrations.layers import current_layer
 from monitoring.integrations.llm.usage import Usage
 from monitoring.recorder import Recorder
 from monitoring.testing import MemorySink, use
 from tests.integrations.llm.subjects import calls
 
 ANSWER = ModelAnswer(Usage(input_tokens=100, output_tokens=20), "gpt-4o")
+
+
+@pytest.fixture(autouse=True)
+def _tidy() -> Iterator[None]:
+    """Take away what is left behind here, as it is meant to be."""
+    block, layer = current_block.set(None), current_layer.set(None)
+    yield
+    current_block.reset(block)
+    current_layer.reset(layer)
 
 
 @pytest.fixture
@@ -73,6 +83,22 @@ def test_a_call_that_ends_elsewhere_is_reported_once(sink: MemorySink, link: Lin
     elsewhere(known.end_call, link, 1, ANSWER)
     sdk_call()
     assert names(sink) == ["chat gpt-4o", "of the client"]
+
+
+def test_what_is_left_behind_does_not_pile_up(sink: MemorySink, link: Link) -> None:
+    """In a task that asks models for days."""
+    known = Running()
+    for number in range(20):
+        known.begin_block(link, number, "writer")
+        known.begin_call(link, number, "openai", "gpt-4o")
+        elsewhere(known.end_call, link, number, ANSWER)
+        elsewhere(known.end_block, link, number)
+    layer = current_layer.get()
+    assert layer is not None
+    assert layer.outer is None
+    assert (present_block(), len(calls(sink))) == (None, 20)
+    blocks = [one.block for one in sink.of_kind("agent")]
+    assert blocks == [None] * 20
 
 
 def test_what_a_client_tells_late_is_counted_already(sink: MemorySink, link: Link) -> None:
