@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import sys
-from collections import deque
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from contextvars import Context, copy_context
 from dataclasses import dataclass
+from functools import partial
 from time import perf_counter
 from types import MappingProxyType
 from typing import Any, Final
 
 from monitoring.calls import LLMCall
-from monitoring.cells import CellRegistry
-from monitoring.cells.layout import CellFile
 from monitoring.integrations.attachment import Link, report
+from monitoring.integrations.dropped import report_dropped, report_waiting, waiting
 from monitoring.recorder import Recorder
 
 from . import prices
@@ -75,8 +72,8 @@ class PendingCall:
     _ended: bool = True
 
     def __init__(self, link: Link, recorder: Recorder, provider: str, operation: Operation, model: object) -> None:
-        if _waiting:
-            _report_waiting()
+        if waiting:
+            report_waiting()
         self.link = link
         self.provider = provider
         self.operation = operation
@@ -136,18 +133,13 @@ class PendingCall:
             self._report(error, outcome)
 
     def drop(self, outcome: str) -> None:
-        """Report a stream that nobody will read on. The garbage collector may be the one to say so, in the middle of a
-        fold with its locks held: then the report waits for the next call.
-        """
+        """Report a stream that nobody will read on; the garbage collector may be the one to say so."""
         if not self._ended:
             self._ended = True
-            if _inside_a_fold():
-                _waiting.append((self, outcome))
-            else:
-                self._report(None, outcome)
+            report_dropped(partial(self._report, None, outcome))
 
     def __del__(self) -> None:
-        if not self._ended and not sys.is_finalizing():
+        if not self._ended:
             self.drop("abandoned")
 
     def _report(self, error: BaseException | None, outcome: str) -> None:
@@ -229,26 +221,3 @@ def status_of(error: BaseException) -> int | None:
         status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
         return status if status.__class__ is int else None
     return None
-
-
-_waiting: deque[tuple[PendingCall, str]] = deque(maxlen=1_000)
-_NOT_TO_BE_ENTERED_TWICE: Final = frozenset(
-    function.__code__ for function in (Recorder.record, Recorder.record_request, CellRegistry.series, CellFile.append)
-)
-"""What a report would come back to: the folds, and the making of a series that the app counts in by itself."""
-
-
-def _inside_a_fold() -> bool:
-    frame = sys._getframe(1)
-    while frame.f_back is not None:
-        frame = frame.f_back
-        if frame.f_code in _NOT_TO_BE_ENTERED_TWICE:
-            return True
-    return False
-
-
-def _report_waiting() -> None:
-    with suppress(IndexError):
-        while True:
-            call, outcome = _waiting.popleft()
-            call._report(None, outcome)

@@ -16,6 +16,7 @@ import pytest
 import monitoring
 from monitoring.cells import registry
 from monitoring.context import current_record, muted
+from monitoring.integrations import dropped
 from monitoring.integrations.llm import calls as pending
 from monitoring.integrations.llm import openai as openai_adapter
 from monitoring.integrations.llm.usage import openai_usage
@@ -280,7 +281,7 @@ def test_a_stream_dropped_within_a_fold_is_reported_by_the_next_call(start: Call
             record.status = 200
             edge.finish(record, "/")
         assert sink.seen == ["ok"]
-        assert len(pending._waiting) == 1
+        assert len(dropped.waiting) == 1
         with start():
             assert sink.seen == ["ok", "abandoned"]
 
@@ -299,6 +300,6 @@ def test_a_stream_dropped_while_a_series_is_made_is_reported_by_the_next_call(
 
     monkeypatch.setattr(registry._Admitted, "admit", admit_after_a_collection)
     monitoring.counter("dropped_meanwhile_total", "Anything.").inc()
-    assert (outcomes(sink), len(pending._waiting)) == ([], 1)
+    assert (outcomes(sink), len(dropped.waiting)) == ([], 1)
     with start():
         assert outcomes(sink) == ["abandoned"]
