@@ -103,6 +103,11 @@ _ADAPTERS: Final[dict[str, str | Adapter]] = {
     "cohere.client.AsyncClient": "llm.cohere",
     "cohere.v2.client.V2Client": "llm.cohere",
     "cohere.v2.client.AsyncV2Client": "llm.cohere",
+    "mcp.client.session.ClientSession": "agents.mcp",
+    "mcp.client.client.Client": "agents.mcp",
+    "pydantic_ai.agent.Agent": "agents.pydantic_ai",
+    "agents.agent.Agent": "agents.openai_agents",
+    "langchain_core.runnables.base.Runnable": "agents.langchain",
 }
 """Classes by their full name, so that no library is imported to recognise one; subclasses are found by their bases."""
 

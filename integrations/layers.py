@@ -7,6 +7,7 @@ reports only what nobody below has counted.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any, Final
@@ -35,7 +36,7 @@ class KeySpace:
 class Layer:
     """One call of an outer client that goes on."""
 
-    __slots__ = ("is_counted", "is_over", "keys", "kind", "name", "outer")
+    __slots__ = ("ended", "is_counted", "is_over", "keys", "kind", "name", "outer")
 
     def __init__(self, kind: Kind, name: str | None, keys: KeySpace | None = None) -> None:
         self.kind = kind
@@ -47,6 +48,10 @@ class Layer:
         """Whether a client below has counted what it did for this call."""
         self.is_over = False
         """Whether the call has ended: what a driver tells later of it is counted already."""
+        self.ended = math.inf
+        """When it ended, where contexts may be left behind that are not of this call any more: what begins later in one
+        of them counts.
+        """
 
 
 current_layer: Final[ContextVar[Layer | None]] = ContextVar("monitoring_layer", default=None)
@@ -68,10 +73,11 @@ def claim(call: Call) -> bool:
     layer = current_layer.get()
     while layer is not None:
         if layer.kind == call.kind:
-            if layer.is_over:
+            if not layer.is_over:
+                layer.is_counted = True
+                if layer.name and isinstance(call, CacheCall):
+                    call.cache = layer.name
+            elif call.started < layer.ended:
                 return False
-            layer.is_counted = True
-            if layer.name and isinstance(call, CacheCall):
-                call.cache = layer.name
         layer = layer.outer
     return True

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from .budgets import Budget, BudgetExceeded
 from .cells import Merge
 from .config import Config, ConfigError
 from .context import ContextExecutor, bind, carry_context, request_id, set_consumer, set_user
@@ -38,6 +39,8 @@ __version__ = "0.1.0"
 
 __all__ = [
     "OTLP",
+    "Budget",
+    "BudgetExceeded",
     "Config",
     "ConfigError",
     "ContextExecutor",
@@ -145,9 +148,9 @@ def install(app: Any, **settings: Any) -> Monitoring:
 def wrap(client: T, *, name: str | None = None) -> T:
     """Instrument a client in place and return it: the same object, of the same type. Twice is once.
 
-    Knows database engines, connections and pools, caches, HTTP clients, language models, and what sends and runs tasks;
-    docs and integrations/README.md have the list. It may come before ``configure``. ``name`` tells caches and pools
-    apart. Raise TypeError for a client of another kind, with the list of those that are known.
+    Knows database engines, connections and pools, caches, HTTP clients, language models, agents, and what sends and
+    runs tasks; docs and integrations/README.md have the list. It may come before ``configure``. ``name`` tells caches
+    and pools apart. Raise TypeError for a client of another kind, with the list of those that are known.
     """
     from .integrations import wrap
 

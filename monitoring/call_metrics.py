@@ -1,4 +1,4 @@
-"""The sink that counts calls and agents: which observation adds to which cells."""
+"""The sink that counts calls: which observation adds to which cells."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from . import families
 from .calls import CacheCall, DatabaseCall, HTTPCall, LLMCall
 from .cells import OTHER
 from .families import CountsMetrics
-from .observation import Kind, Observation
+from .observation import Kind
 from .recorder import Fold
 
 PREFIXES: Final = 50
@@ -17,7 +17,7 @@ PREFIXES: Final = 50
 
 
 class CallMetrics:
-    """Counts calls to databases, caches, LLMs and servers, and the agents around them. Thread-safe."""
+    """Counts calls to databases, caches, LLMs and servers. Thread-safe."""
 
     def __init__(self, metrics: CountsMetrics) -> None:
         self._metrics = metrics
@@ -32,7 +32,6 @@ class CallMetrics:
             "cache": self._fold_cache,
             "http": self._fold_http,
             "llm": self._fold_llm,
-            "agent": self._fold_agent,
         }
 
     def _fold_database(self, call: DatabaseCall) -> None:
@@ -113,15 +112,13 @@ class CallMetrics:
             (families.LLM_REASONING_TOKENS, call.reasoning_tokens),
             (families.LLM_USAGE_MISSING, not (call.has_usage or call.refused)),
             (families.LLM_USAGE_INCONSISTENT, not call.usage_consistent),
-            (families.LLM_UNPRICED, call.cost_usd is None and not call.refused),
+            (families.LLM_UNPRICED, call.is_unpriced),
             (families.LLM_COST, call.cost_usd or 0),
             (families.LLM_TOOL_CALLS, call.tool_calls),
         ):
             if amount:
                 self._metrics.add(declaration, values, float(amount))
         self._fold_answer(call, values)
-        if call.agent:
-            self._add_to_agent(call)
 
     def _fold_answer(self, call: LLMCall, values: tuple[str, ...]) -> None:
         if speed := call.output_tokens_per_second:
@@ -134,17 +131,3 @@ class CallMetrics:
             self._metrics.add(families.LLM_RETRIES, (*values, reason), 1.0)
         for limit, left in call.rate_limits.items():
             self._metrics.set(families.LLM_RATE_LIMIT, (call.provider, limit), left)
-
-    def _add_to_agent(self, call: LLMCall) -> None:
-        agent = (call.agent,)
-        self._metrics.add(families.AGENT_CALLS, agent, 1.0)
-        self._metrics.add(families.AGENT_TOKENS, agent, float(call.input_tokens + call.output_tokens))
-        self._metrics.add(families.AGENT_COST, agent, float(call.cost_usd or 0))
-
-    def _fold_agent(self, observation: Observation) -> None:
-        error = "" if observation.outcome == "ok" else _error_type(observation)
-        self._metrics.observe(families.AGENT_DURATION, (observation.name, error), observation.duration_seconds)
-
-
-def _error_type(observation: Observation) -> str:
-    return type(observation.exception).__name__ if observation.exception is not None else observation.outcome

@@ -11,9 +11,13 @@ from time import perf_counter
 from types import MappingProxyType
 from typing import Any, Final
 
-from .context import current_block, current_record
+from .context import current_block, current_record, present_block
 from .observation import Observation, outcome_of_exception
 
+CONTENT_CHARACTERS: Final = 8_192
+"""Characters of a prompt or an answer that are held for a kept request: half of that is kept, once it is scrubbed, so
+that nothing is kept of a secret that the bound cuts in two.
+"""
 _NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
@@ -30,7 +34,8 @@ class Call(Observation):
         self.started = started
         self.duration_seconds = perf_counter() - started
         self._request = current_record.get()
-        self.block = current_block.get()
+        block = current_block.get()
+        self.block = block if block is None or not block.is_over else present_block()
         if error is None:
             self.outcome = outcome or "ok"
         else:
@@ -108,6 +113,15 @@ class HTTPCall(Call):
     quotas: tuple[Quota, ...] = ()
 
 
+class ToolCall(Call):
+    """One call to a tool of an agent that a client makes, such as one of MCP; tools of one's own are blocks."""
+
+    kind = "span"
+    name: str = ""
+    """The tool's name."""
+    attributes = MappingProxyType({"tool": True})
+
+
 class LLMCall(Call):
     """One call to a language model, streamed or not. Tokens are totals: cached ones are part of ``input_tokens``,
     reasoning ones of ``output_tokens``.
@@ -155,6 +169,8 @@ class LLMCall(Call):
     """Calls to tools that the model asked for."""
     retries: tuple[str, ...] = ()
     """Why the client tried again, for each time: a status, or ``connection``."""
+    content: Mapping[str, str] | None = None
+    """``prompt`` and ``answer``, not scrubbed yet, of the share of calls that ``llm_content`` says."""
     rate_limits: Mapping[str, float] = MappingProxyType({})
     """What is left of the provider's limits, by limit: ``requests``, ``tokens``. Read once a second at most."""
 
@@ -162,6 +178,11 @@ class LLMCall(Call):
     def agent(self) -> str:
         """Return the nearest agent that made the call, "" outside of any."""
         return self.block.agent if self.block is not None else ""
+
+    @property
+    def is_unpriced(self) -> bool:
+        """Whether it may have cost something that is not known."""
+        return self.cost_usd is None and not self.refused
 
     @property
     def chunk_seconds(self) -> float:

@@ -20,7 +20,7 @@ ENVIRONMENT_PREFIX: Final = "MONITORING_"
 _HEADER_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _HOST: Final = re.compile(r"\*|\.?[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?|[0-9A-Fa-f:]*:[0-9A-Fa-f:.]*")
 _NOT_TEXT: Final = frozenset(
-    {"authorize", "categorize", "rules", "channels", "log_handlers", "log_processors", "scrub_rules"}
+    {"authorize", "budgets", "categorize", "rules", "channels", "log_handlers", "log_processors", "scrub_rules"}
 )
 """Settings that no environment variable can hold."""
 _TRUE: Final = frozenset({"1", "true", "yes", "on"})
@@ -164,6 +164,10 @@ class Config:
     """Ask providers with OpenAI's protocol for the token counts of streams (``stream_options``), which they do not tell
     by themselves. The chunk that tells them is taken out unless the app asked for it, too.
     """
+    llm_content: float = 0.0
+    """Share of calls to language models whose prompt and answer are kept with their request, if that is kept: scrubbed,
+    4 kB of each, in the store alone. 0 for none.
+    """
     kept_per_second: float = 50.0
     """Requests that a process keeps whole in a second at most; failed ones have as many places again."""
     keep_facts_days: float = 14.0
@@ -182,6 +186,10 @@ class Config:
     categorize: Callable[[BaseException], str | None] | None = None
     """The app's own say over an error's category; None, also as its answer, leaves it to the pack."""
 
+    budgets: tuple[Any, ...] = ()
+    """What LLM calls may cost (``monitoring.Budget``), over all processes that share the store; without a store each
+    process counts alone.
+    """
     rules: tuple[Any, ...] = ()
     """Alert rules (``monitoring.Rule``), besides the default ones; one of the same name replaces it."""
     channels: tuple[Any, ...] = ()
@@ -393,10 +401,12 @@ _RULES: Final[tuple[tuple[str, Callable[[Any], bool], str], ...]] = (
     ),
     ("slow_query_seconds", lambda value: value > 0, "a positive number of seconds, for example 0.5"),
     ("sample_rate", lambda value: 0 <= value <= 1, "between 0 and 1, for example 0.01"),
+    ("llm_content", lambda value: 0 <= value <= 1, "between 0 and 1, for example 0.01"),
     ("kept_per_second", lambda value: value > 0, "a positive number, for example 50"),
     ("keep_facts_days", lambda value: value > 0, "a positive number of days, for example 14"),
     ("keep_minutes_days", lambda value: value >= 0.5, "at least half a day, for example 7"),
     ("store_max_bytes", lambda value: value >= 16 * 1024 * 1024, "at least 16777216 bytes"),
+    ("budgets", lambda value: isinstance(value, (tuple, list)), "a list of monitoring.Budget"),
     ("rules", lambda value: isinstance(value, (tuple, list)), "a list of monitoring.Rule"),
     ("channels", lambda value: isinstance(value, (tuple, list)), "a list of channels such as monitoring.Email"),
     ("base_url", lambda value: value == "" or value.startswith(("http://", "https://")), "an http or https URL, or ''"),

@@ -35,6 +35,14 @@ is_muted = _muted.get
 bound_fields = _bound_fields.get
 
 
+def present_block() -> Block | None:
+    """Return the block that runs here and now, None outside of any."""
+    block = current_block.get()
+    while block is not None and block.is_over:
+        block = block.parent
+    return block
+
+
 def request_id() -> str | None:
     """Return the ID of the running request, or None outside of one."""
     record = current_record.get()

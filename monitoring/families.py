@@ -16,6 +16,8 @@ _LLM_LABELS: Final = ("gen_ai_provider_name", "gen_ai_request_model", "gen_ai_op
 _LLM_LIMITS: Final = {"gen_ai_request_model": 100}
 _PER_SECOND: Final = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0)
 _AGENT: Final = ("gen_ai_agent_name",)
+_AGENT_LIMITS: Final = {"gen_ai_agent_name": 200}
+_CALLS: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0)
 _POOL: Final = "db_client_connection_pool_name"
 _POOL_LIMITS: Final = {_POOL: 50}
 _HTTP_CLIENT: Final = (
@@ -52,6 +54,18 @@ def _histogram(
 
 def _counter(name: str, help: str, labels: tuple[str, ...], **more: dict[str, int]) -> Declaration:
     return Declaration(name=name, kind="counter", help=help, labels=labels, limits=more.get("limits", {}))
+
+
+def _per_run(what: str, help: str) -> Declaration:
+    return Declaration(
+        name=f"gen_ai_invoke_agent_{what}_calls",
+        kind="histogram",
+        help=help,
+        labels=_AGENT,
+        unit="quantity",
+        le=_CALLS,
+        limits=_AGENT_LIMITS,
+    )
 
 
 def _quota(name: str, help: str, merge: Merge) -> Declaration:
@@ -285,11 +299,42 @@ AGENT_DURATION: Final = _histogram(
     "Time of agents and their steps.",
     (*_AGENT, "error_type"),
     scale.LLM_SECONDS,
+    limits=_AGENT_LIMITS,
 )
-AGENT_CALLS: Final = _counter("monitoring_agent_llm_calls_total", "LLM calls made inside of agents.", _AGENT)
-AGENT_TOKENS: Final = _counter("monitoring_agent_tokens_total", "Tokens used inside of agents.", _AGENT)
+AGENT_CALLS: Final = _counter(
+    "monitoring_agent_llm_calls_total", "LLM calls, by the nearest agent around them.", _AGENT, limits=_AGENT_LIMITS
+)
+AGENT_TOKENS: Final = _counter(
+    "monitoring_agent_tokens_total", "Tokens used, by the nearest agent around the call.", _AGENT, limits=_AGENT_LIMITS
+)
 AGENT_COST: Final = _counter(
-    "monitoring_agent_cost_usd_total", "Known cost of LLM calls made inside of agents.", _AGENT
+    "monitoring_agent_cost_usd_total",
+    "Known cost of LLM calls, by the nearest agent around them.",
+    _AGENT,
+    limits=_AGENT_LIMITS,
+)
+AGENT_INFERENCE_CALLS: Final = _per_run("inference", "LLM calls in a run of an agent, those of its steps among them.")
+AGENT_TOOL_CALLS: Final = _per_run("tool", "Calls to tools in a run of an agent, those of its steps among them.")
+TOOL_DURATION: Final = _histogram(
+    "gen_ai_execute_tool_duration_seconds",
+    "Time of tools, inside of agents and elsewhere.",
+    ("gen_ai_tool_name", "error_type"),
+    scale.LLM_SECONDS,
+    limits={"gen_ai_tool_name": 200},
+)
+
+BUDGET_SPENT: Final = Declaration(
+    name="monitoring_budget_spent_ratio",
+    kind="gauge",
+    help="Share of a budget that is spent in its hour or day; of one by user, feature or agent, the highest share.",
+    labels=("budget",),
+    merge="max",
+)
+BUDGET_UNPRICED: Final = _counter(
+    "monitoring_budget_unpriced_calls_total", "LLM calls on a budget whose price is not known.", ("budget",)
+)
+BUDGET_REFUSALS: Final = _counter(
+    "monitoring_budget_refusals_total", "LLM calls that were not sent because a budget was spent.", ("budget",)
 )
 
 OPERATION_DURATION: Final = _histogram(

@@ -53,11 +53,15 @@ def make_flusher(monitoring: Monitoring) -> Flusher:
     def abandon(lease: Lease, now: float) -> None:
         monitoring.analytics.abandon_overdue(now)
 
+    def exchange(lease: Lease, now: float) -> None:
+        monitoring.budgets.exchange(database, now)
+
     def read_polled(lease: Lease, now: float) -> None:
         monitoring.polled.read()
 
     jobs = (
         Job("sinks", flush_sinks, 1.0, final=True),
+        Job("budgets", exchange, 1.0, final=True),
         Job("dropped", Counted(monitoring.outbox, monitoring.metrics.add).run, 1.0, final=True),
         Job("polled", read_polled, 1.0, final=True),
         Job("abandoned", abandon, EVALUATE_SECONDS, "store"),

@@ -10,8 +10,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from .calls import CacheCall, Call, DatabaseCall, HTTPCall, LLMCall
-from .observation import Finding, Kind, Observation, RequestRecord
+from .calls import CacheCall, Call, DatabaseCall, HTTPCall, LLMCall, ToolCall
+from .observation import Finding, Kind, Observation, RequestRecord, Run
 from .outbox import Outbox
 from .recorder import Fold
 from .store.facts import FindingFact, RequestFact, SpanFact
@@ -32,6 +32,7 @@ _DOWN: Final = _UP ** (-0.01 / 0.99)
 
 _FAILED: Final = frozenset({"server_error", "error_after_start"})
 _PATH_LIMIT: Final = 256
+_CONTENT_BYTES: Final = 4_096
 
 
 class KeptRequests:
@@ -44,6 +45,7 @@ class KeptRequests:
         slow_seconds: float,
         sample_rate: float,
         max_per_second: float,
+        clean: Callable[[str], str] = str,
         on_first: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -51,6 +53,7 @@ class KeptRequests:
         self._slow_seconds = slow_seconds
         self._sample_every = round(1 / sample_rate) if sample_rate else 0
         self._max_per_second = max_per_second
+        self._clean = clean
         self._on_first = on_first
         self._clock = clock
         self._started = False
@@ -179,11 +182,11 @@ class KeptRequests:
         if self._kept_in_second >= self._max_per_second * _SHARES[reason]:
             return
         self._kept_in_second += 1
-        self._outbox.put(to_fact(record, reason, now), important=reason != "sampled")
+        self._outbox.put(to_fact(record, reason, now, self._clean), important=reason != "sampled")
 
 
-def to_fact(record: RequestRecord, reason: str, now: float) -> RequestFact:
-    """Return what is stored of a request that has just ended."""
+def to_fact(record: RequestRecord, reason: str, now: float, clean: Callable[[str], str] = str) -> RequestFact:
+    """Return what is stored of a request that has just ended; ``clean`` is for what was asked of models."""
     calls = record.calls or []
     return RequestFact(
         at=now - record.duration_seconds,
@@ -206,7 +209,7 @@ def to_fact(record: RequestRecord, reason: str, now: float) -> RequestFact:
         llm_calls=record.llm_calls,
         llm_tokens=record.llm_tokens,
         llm_cost_usd=record.llm_cost_usd,
-        spans=_spans(calls, record.started),
+        spans=_spans(calls, record.started, clean),
         spans_dropped=record.calls_dropped,
         lines=tuple(record.lines or ()),
         findings=tuple(_finding(finding) for finding in record.findings or ()),
@@ -218,7 +221,7 @@ def _finding(found: Finding) -> FindingFact:
     return FindingFact(found.kind, found.name, found.statement, found.place, int(times), seconds)
 
 
-def _spans(calls: list[Observation], origin: float) -> tuple[SpanFact, ...]:
+def _spans(calls: list[Observation], origin: float, clean: Callable[[str], str]) -> tuple[SpanFact, ...]:
     """Return the calls by their start, each with the index of the block that it happened in."""
     ordered = sorted(calls, key=lambda call: call.started)
     places = {id(call.opened): place for place, call in enumerate(ordered) if call.opened is not None}
@@ -230,10 +233,21 @@ def _spans(calls: list[Observation], origin: float) -> tuple[SpanFact, ...]:
             offset_seconds=max(0.0, call.started - origin),
             duration_seconds=call.duration_seconds,
             parent=_parent(call, places),
-            detail=_detail(call),
+            detail={**_detail(call), **_content(call, clean)},
         )
         for call in ordered
     )
+
+
+def _content(call: Observation, clean: Callable[[str], str]) -> Mapping[str, str]:
+    """Return prompt and answer as they may be kept."""
+    content = call.content if isinstance(call, LLMCall) else None
+    if content is None:
+        return {}
+    return {
+        name: clean(text).encode("utf-8", "replace")[:_CONTENT_BYTES].decode("utf-8", "ignore")
+        for name, text in content.items()
+    }
 
 
 def _parent(call: Observation, places: Mapping[int, int]) -> int:
@@ -250,6 +264,7 @@ _DETAILS: Final[Mapping[type[Call], tuple[str, ...]]] = {
     DatabaseCall: ("system", "operation", "statement", "rows"),
     CacheCall: ("cache", "system", "hits", "misses"),
     HTTPCall: ("method", "host", "status"),
+    ToolCall: (),
     LLMCall: (
         *("provider", "model", "response_model", "operation", "agent", "streamed", "first_chunk_seconds"),
         *("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "reasoning_tokens"),
@@ -261,11 +276,19 @@ _WHERE_KNOWN: Final = ("response_seconds", "url_template", "span_id", "retries",
 """What is told of outgoing requests that have it."""
 
 
+def _sums(run: Run) -> Mapping[str, Any]:
+    names = ("root", "llm_calls", "llm_tokens", "llm_cost_usd", "llm_unpriced", "tool_calls")
+    return {"run_id": run.id, **{name: getattr(run, name) for name in names}}
+
+
 def _detail(call: Observation) -> Mapping[str, Any]:
     if not isinstance(call, Call):
         attributes = call.attributes or {}
-        return {**attributes["dimensions"], "id": attributes["id"]} if call.kind == "operation" else dict(attributes)
-    detail = {name: getattr(call, name) for name in _DETAILS[type(call)]}
+        if call.kind == "operation":
+            return {**attributes["dimensions"], "id": attributes["id"]}
+        run = call.opened.run if call.opened is not None else None
+        return {**attributes, **(_sums(run) if run is not None else {})}
+    detail: dict[str, Any] = {**(call.attributes or {}), **{name: getattr(call, name) for name in _DETAILS[type(call)]}}
     if call.error_type:
         detail["error_type"] = call.error_type
     if isinstance(call, CacheCall) and call.inner:

@@ -12,8 +12,10 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .agent_log import AgentLog
+from .agent_runs import AgentRuns
 from .analytics import Analytics
 from .background import Background
+from .budgets import Budgets, checked
 from .call_metrics import CallMetrics
 from .cells import CellFolder, CellRegistry, Merge, NullRegistry, default_folder
 from .config import Config, ConfigError, with_settings
@@ -93,13 +95,15 @@ class Monitoring:
             self.outbox, self.metrics.count_error, self.background_failed, _error_settings(config, scrubber)
         )
         self.analytics = Analytics(self.outbox, self.metrics, self.open_database)
-        self._kept = _kept_requests(config, self.outbox, self._start_background)
+        self.budgets = self._make_budgets(config)
+        self._kept = _kept_requests(config, scrubber, self.outbox, self._start_background)
         self.recorder = Recorder(
             [*self._own_sinks(), *sinks],
             on_failure,
             count_failure=self.metrics.count_failure,
             metrics=self.metrics,
         )
+        self.recorder.before_llm_call = self.budgets.admit
         self.polled = Polled(self.metrics, self.recorder, self.background_failed)
         self.background = Background(self._make_flusher, on_failure=self.background_failed, on_fork=self._after_fork)
         self._read_side = _ReadSide()
@@ -361,6 +365,7 @@ class Monitoring:
         self.outbox.start_anew()
         self.error_tracker.start_anew()
         self.analytics.start_anew()
+        self.budgets.start_anew()
         self._kept.start_anew()
         self.lifecycle.start_anew()
         self._read_side = _ReadSide()
@@ -416,6 +421,8 @@ class Monitoring:
             self.error_tracker,  # first: it names the group that the line of a request shows
             self.metrics,
             CallMetrics(self.metrics),
+            AgentRuns(self.metrics),  # before those that tell of runs
+            self.budgets,
             QueryPatterns(
                 self.metrics,
                 self.log_lines,
@@ -431,6 +438,19 @@ class Monitoring:
             AgentLog(self.log_lines),
             self._kept,  # last: it keeps the lines, too
         ]
+
+    def _make_budgets(self, config: Config) -> Budgets:
+        try:
+            budgets = list(checked(config.budgets))
+        except ValueError as error:
+            raise ConfigError(str(error)) from None
+        return Budgets(
+            budgets,
+            self.metrics,
+            hash_users=config.hash_users,
+            on_first=self._start_background,
+            on_failure=self.background_failed,
+        )
 
     def _make_health(self, scrubber: Scrubber | None) -> HealthChecks:
         return HealthChecks(
@@ -520,12 +540,15 @@ def _error_settings(config: Config, scrubber: Scrubber | None) -> ErrorSettings:
     )
 
 
-def _kept_requests(config: Config, outbox: Outbox, on_first: Callable[[], None]) -> KeptRequests:
+def _kept_requests(
+    config: Config, scrubber: Scrubber | None, outbox: Outbox, on_first: Callable[[], None]
+) -> KeptRequests:
     return KeptRequests(
         outbox,
         slow_seconds=config.slow_request_seconds,
         sample_rate=config.sample_rate,
         max_per_second=config.kept_per_second,
+        clean=scrubber.scrub_text if scrubber is not None else str,
         on_first=on_first,
     )
 
@@ -565,6 +588,7 @@ class _Inactive(Monitoring):
         self.polled = Polled(self.metrics, self.recorder, self.background_failed)
         self.errors = Errors(self.open_database)
         self.analytics = Analytics(self.outbox, self.metrics, self.open_database)
+        self.budgets = Budgets((), self.metrics)
         self.background = Background(self._make_flusher, on_failure=self.background_failed)
         self._read_side = _ReadSide()
         self.propagation = None

@@ -25,6 +25,7 @@ _LABELS: Final[Mapping[str, str]] = {
     "route": "http_route",
     "model": "gen_ai_request_model",
     "cache": "cache",
+    "budget": "budget",
     "operation": "operation",
     "host": "server_address",
     "quota": "limit",
@@ -135,6 +136,12 @@ def _success_rate(connection: Connection, query: str, labels: Labels, since: flo
             yield Sample(split, ok / ended, ended, _link("#/usage", {}, since, now))
 
 
+def _budgets(connection: Connection, query: str, labels: Labels, since: float, now: float) -> Iterable[Sample]:
+    for split, series in _split(_window(connection, families.BUDGET_SPENT.name, since, now), labels):
+        gained = _together(series)
+        yield Sample(split, gained.high, gained.count, _link("#/llm", {}, since, now))
+
+
 def _checks(connection: Connection, query: str, labels: Labels, since: float, now: float) -> Iterable[Sample]:
     for state in health.latest(connection, now):
         split = {"check": state.name, "critical": "true" if state.critical else "false"}
@@ -166,6 +173,7 @@ _ANSWERS: Final[Mapping[str, Answer]] = {
     "p99_seconds": _quantiles(REQUEST_DURATION.name, "#/routes"),
     "db_p95_seconds": _quantiles(families.DB_DURATION.name, "#/routes"),
     "llm_cost_usd": _counted,
+    "budget_spent": _budgets,
     "llm_error_rate": _shares_failed(families.LLM_DURATION.name, "#/llm"),
     "cache_hit_rate": _hit_rate,
     "operation_success_rate": _success_rate,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 Kind = Literal[
@@ -27,29 +27,50 @@ _HELD_BYTES: Final = 20 * 1024
 
 
 class Run:
-    """One run of an agent, or of a step of it, and the sums of the LLM calls inside of it that have ended."""
+    """One run of an agent, or of a step of it, and the sums of the calls inside of it that have ended: those of its
+    steps among them.
+    """
 
-    __slots__ = ("id", "llm_calls", "llm_cost_usd", "llm_tokens")
+    __slots__ = ("id", "llm_calls", "llm_cost_usd", "llm_tokens", "llm_unpriced", "root", "tool_calls")
 
-    def __init__(self, id: str) -> None:
+    def __init__(self, id: str, root: str = "") -> None:
         self.id = id
+        self.root = root or id
+        """The ID of the outermost run around it, which all below share; its own where there is none."""
         self.llm_calls = 0
         self.llm_tokens = 0
         self.llm_cost_usd = 0.0
+        self.llm_unpriced = 0
+        """LLM calls whose price is not known, which the cost leaves out."""
+        self.tool_calls = 0
 
 
 class Block:
-    """A piece of code that runs now under ``observe`` or ``agent``: what happens inside it is its child."""
+    """A piece of code that runs now, such as under ``observe`` or ``agent``: what happens inside it is its child."""
 
-    __slots__ = ("agent", "name", "parent", "run")
+    __slots__ = ("agent", "feature", "is_over", "name", "parent", "run")
 
-    def __init__(self, name: str, parent: Block | None, agent: str, run: Run | None = None) -> None:
+    def __init__(
+        self, name: str, parent: Block | None, *, agent: str = "", feature: str = "", run: Run | None = None
+    ) -> None:
         self.name = name
         self.parent = parent
-        self.agent = agent
+        self.agent: str = agent or (parent.agent if parent is not None else "")
         """The nearest agent's name, this block's own among them; "" outside of any."""
+        self.feature: str = feature or (parent.feature if parent is not None else "")
+        """The nearest feature's or operation's name, likewise."""
         self.run = run
         """The run that the block is, if it is an agent's."""
+        self.is_over = False
+        """Whether it has ended, where contexts may be left behind that are not of it any more."""
+
+    def runs(self) -> Iterator[Run]:
+        """Yield the run that the block is or belongs to, and those around it."""
+        block: Block | None = self
+        while block is not None:
+            if block.run is not None:
+                yield block.run
+            block = block.parent
 
 
 class Finding:

@@ -9,7 +9,7 @@ from contextvars import Token
 from time import perf_counter
 from typing import Any, Final, TypeVar
 
-from .context import current_block, current_record, reset
+from .context import current_block, current_record, present_block, reset
 from .observation import Block, Observation
 from .recorder import Recorder
 from .utils.ids import new_ids
@@ -61,8 +61,8 @@ class Operation:
         self._reason = safe_str(reason, _LENGTH)
 
     def __enter__(self) -> Operation:
-        parent = current_block.get()
-        self._block = Block(self.name, parent, parent.agent if parent is not None else "")
+        parent = present_block()
+        self._block = Block(self.name, parent, feature=self.name)
         self._token = current_block.set(self._block)
         self._started = perf_counter()
         self._report("", "", self._block.parent, None)
@@ -138,22 +138,29 @@ def report_event(recorder: Recorder, name: str, user: object, value: float | Non
 def feature_decorator(recorder_of: RecorderOf, name: str) -> Callable[[F], F]:
     """Return a decorator that counts each call of a def or async def as a use of the feature ``name``."""
 
-    def use() -> None:
+    def use() -> Token[Block | None]:
         attributes = {"user": _user(None), "feature": True}
         recorder_of().record(Observation("event", name, "ok", 0.0, current_record.get(), None, attributes))
+        return current_block.set(Block(name, present_block(), feature=name))
 
     def decorate(function: F) -> F:
         if inspect.iscoroutinefunction(function):
 
             async def used_async(*args: Any, **kwargs: Any) -> Any:
-                use()
-                return await function(*args, **kwargs)
+                token = use()
+                try:
+                    return await function(*args, **kwargs)
+                finally:
+                    reset(current_block, token)
 
             return functools.wraps(function)(used_async)  # type: ignore[return-value]
 
         def used(*args: Any, **kwargs: Any) -> Any:
-            use()
-            return function(*args, **kwargs)
+            token = use()
+            try:
+                return function(*args, **kwargs)
+            finally:
+                reset(current_block, token)
 
         return functools.wraps(function)(used)  # type: ignore[return-value]
 

@@ -377,6 +377,13 @@ class PerformanceTracker:
         ]
         return sorted(found, key=lambda one: (-one.cost_usd, -one.stats.count))
 
+    def tools(self, since: float, until: float) -> list[tuple[str, Stats]]:
+        """Return how every tool of agents did in a time, the busiest first."""
+        period = self._period(since, until)
+        (calls,) = self._read(period, families.TOOL_DURATION)
+        found = [(tool, tally.stats(period.seconds)) for tool, tally in _tallies(calls, _tool).items()]
+        return sorted(found, key=lambda one: -one[1].count)
+
     def gauge_series(self, gauge: Declaration, since: float, until: float) -> list[tuple[int, float | None]]:
         """Return the mean of a gauge bucket by bucket, summed over its label sets; None where nobody looked."""
         period = self._period(since, until)
@@ -518,6 +525,10 @@ def _model(labels: Mapping[str, str]) -> tuple[str, str, str]:
 
 def _agent(labels: Mapping[str, str]) -> str:
     return labels["gen_ai_agent_name"]
+
+
+def _tool(labels: Mapping[str, str]) -> str:
+    return labels["gen_ai_tool_name"]
 
 
 def _prefixes(series: Iterable[SeriesGains]) -> dict[str, list[PrefixStats]]:

@@ -17,6 +17,10 @@ F = TypeVar("F", bound=Callable[..., None])
 OnFailure = Callable[[str, Exception], None]
 
 
+def _nothing() -> None:
+    pass
+
+
 def only_of_noted_requests(fold: F) -> F:
     """Mark a fold of requests that does nothing with one that is not ``noted``, so that it is not called for it."""
     fold.only_of_noted_requests = True  # type: ignore[attr-defined]
@@ -42,6 +46,8 @@ class Recorder:
         metrics: Any = None,
     ) -> None:
         """``metrics`` is where ``measure`` counts, a ``families.CountsMetrics``; None for nowhere."""
+        self.before_llm_call: Callable[[], None] = _nothing
+        """Raises BudgetExceeded where an LLM call is not to be sent; the only thing here that raises."""
         self.failures: dict[str, int] = {}
         """Failures of the pack itself in this process, by the part that failed."""
         self._on_failure = on_failure or self._log_first

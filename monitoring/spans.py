@@ -7,7 +7,7 @@ from contextvars import Token
 from time import perf_counter
 from typing import Any, TypeVar
 
-from .context import current_block, current_record, reset
+from .context import current_block, current_record, present_block, reset
 from .observation import Block, Kind, Observation, Run, outcome_of_exception
 from .recorder import Recorder
 from .utils.ids import new_ids
@@ -53,6 +53,12 @@ class Span:
         if self._token is not None:
             reset(current_block, self._token)
 
+    def leave(self, error: BaseException | None) -> None:
+        """End the block in another context than it began in: there and in copies it is one no more."""
+        if self._block is not None:
+            self._block.is_over = True
+        self.__exit__(None, error, None)
+
     def resume(self) -> None:
         """Be in the block again."""
         self._token = current_block.set(self._block)
@@ -67,10 +73,12 @@ class Span:
         return Span(self._recorder_of, self._name, self._attributes, self._kind)
 
     def _open(self) -> Block:
-        parent = current_block.get()
+        parent = present_block()
         if self._kind == "agent":
-            return Block(self._name, parent, self._name, Run(new_ids()[1]))
-        return Block(self._name, parent, parent.agent if parent is not None else "")
+            around = next(parent.runs(), None) if parent is not None else None
+            run = Run(new_ids()[1], around.root if around is not None else "")
+            return Block(self._name, parent, agent=self._name, run=run)
+        return Block(self._name, parent)
 
     def _report_start(self, block: Block) -> None:
         start = Observation("agent_start", self._name, "", 0.0, current_record.get(), None, self._attributes)

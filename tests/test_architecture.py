@@ -29,7 +29,9 @@ LAYERS = [
     {"middleware", "spans", "operations"},  # edges
     {
         "metrics",
+        "budgets",
         "call_metrics",
+        "agent_runs",
         "consumers",
         "task_metrics",
         "error_tracker",

@@ -328,7 +328,16 @@ def test_a_span_tells_what_its_kind_has(app: App) -> None:
     details = {span.name: dict(span.detail) for span in app.kept("/tree").spans}
     assert details["within"] == {"system": "sqlite", "operation": "SELECT", "statement": "SELECT ?", "rows": 3}
     assert details["generate"] == {"id": "op-1", "funder": "NSF"}
-    assert details["writer"] == {"step": 2}
+    writer = details["writer"]
+    assert writer.pop("run_id") == writer.pop("root") != ""
+    assert writer == {
+        "step": 2,
+        "llm_calls": 1,
+        "llm_tokens": 120,
+        "llm_cost_usd": 0.0125,
+        "llm_unpriced": 0,
+        "tool_calls": 0,
+    }
     assert details["mget"] == {"cache": "profiles", "system": "redis", "hits": 2, "misses": 1, "error_type": "KeyError"}
     assert details["GET api.example.org"] == {
         "method": "GET",
@@ -397,7 +406,7 @@ def test_blocks_are_bounded_too() -> None:
     record = request()
     for _ in range(1_000):
         block = Observation("span", "step", "ok", 0.1, record)
-        block.started, block.opened = 100.0, Block("step", None, "")
+        block.started, block.opened = 100.0, Block("step", None)
         kept.recorder.record(block)
     kept.recorder.record(record)
     (fact,) = kept.facts()

@@ -16,6 +16,7 @@ from monitoring.integrations.dropped import report_dropped, report_waiting, wait
 from monitoring.recorder import Recorder
 
 from . import prices
+from .content import Content
 from .usage import Usage
 
 _MODEL_LENGTH: Final = 100
@@ -65,6 +66,8 @@ class PendingCall:
     chunks: int = 0
     first: float = 0.0
     last: float = 0.0
+    content: Content | None = None
+    """What is asked and answered, of the few calls of which that is kept."""
     _context: Context | None = None
     _ended: bool = True
 
@@ -93,6 +96,8 @@ class PendingCall:
         """Take what a whole answer tells. Never raises."""
         try:
             self.operation.note(self, item)
+            if self.content is not None:
+                self.content.take(item)
         except Exception as error:
             self.stumble(error)
 
@@ -104,6 +109,8 @@ class PendingCall:
         else:
             self.first, self.chunks = now, 1
         try:
+            if self.content is not None:
+                self.content.take_chunk(chunk)
             return self._note_chunk(self, chunk)
         except Exception as error:
             self.stumble(error)
@@ -160,6 +167,8 @@ class PendingCall:
             call.rate_limits = self.rate_limits
         if self.failure and call.outcome == "ok":
             call.outcome, call.error_type = "error", self.failure
+        if self.content is not None:
+            call.content = self.content.told()
         if self.usage is not None:
             self._count(call, self.operation.usage(self.usage))
         return call

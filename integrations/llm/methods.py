@@ -8,6 +8,7 @@ from typing import Any
 
 from monitoring.integrations.attachment import Detach, Link, inside_llm_call, replace_attributes
 
+from . import content
 from .calls import Operation, PendingCall, status_of
 from .streams import watch_generator
 
@@ -29,7 +30,13 @@ def beginning(link: Link, provider: str, ask: Ask, *, streamed: bool = False) ->
             asked = ask(args, kwargs)
             if asked is None:
                 return None
+        except Exception as error:
+            recorder.failed(f"{ask.__module__}.ask", error)
+            return None
+        recorder.before_llm_call()
+        try:
             call = PendingCall(link, recorder, provider, *asked)
+            call.content = content.begin(kwargs or args[:1])
             if streamed:
                 call.stream()
             return call

@@ -26,7 +26,7 @@ from monitoring.integrations.attachment import (
 )
 from monitoring.monitor import current
 
-from . import prices
+from . import content, prices
 from .calls import Operation, PendingCall
 from .rate_limits import RateLimits, remaining
 from .streams import before_close, watch
@@ -117,9 +117,15 @@ def _beginning(
             operation = operations.get(url) or operations.get(str(url).partition("?")[0])
             if operation is None or options.method.lower() != "post":
                 return None
+        except Exception as error:
+            recorder.failed(f"{__name__}.begin", error)
+            return None
+        recorder.before_llm_call()
+        try:
             asked = options.json_data
             model = asked.get("model") if asked.__class__ is dict else ""
             call = PendingCall(link, recorder, provider, operation, model)
+            call.content = content.begin(asked)
             if stream:
                 call.stream()
                 if url in streams_without_usage and current().config.llm_stream_usage:

@@ -34,6 +34,7 @@ QUERIES: Final[Mapping[str, Query]] = {
     "p99_seconds": Query("seconds", ("route",), False, "99th percentile of the duration of requests"),
     "db_p95_seconds": Query("seconds", (), False, "95th percentile of the duration of database calls"),
     "llm_cost_usd": Query("usd", ("model",), False, "cost of LLM calls"),
+    "budget_spent": Query("share", ("budget",), True, "share of a budget for LLM calls that is spent"),
     "llm_error_rate": Query("share", ("model",), False, "share of LLM calls that failed"),
     "cache_hit_rate": Query("share", ("cache",), False, "share of cache reads that hit"),
     "operation_success_rate": Query("share", ("operation",), True, "share of ended operations that are ok"),

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from ..alerts import AlertEngine
     from ..analytics import Analytics
     from ..background import Background
+    from ..budgets import Budgets
     from ..cells import CellRegistry, Totals
     from ..config import Config
     from ..performance_tracker import PerformanceTracker
@@ -49,6 +50,11 @@ class Readers(Protocol):
     @property
     def analytics(self) -> Analytics:
         """Return the read side of usage."""
+        ...
+
+    @property
+    def budgets(self) -> Budgets:
+        """Return the budgets for calls to language models."""
         ...
 
     @property

@@ -243,6 +243,47 @@ class AgentShape:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ToolShape:
+    """One tool."""
+
+    tool: str
+    calls: int
+    errors: int
+    p50_seconds: float | None
+    p95_seconds: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpentShape:
+    """What calls of one user, feature or agent cost in the running hour or day; None where no price is known."""
+
+    value: str
+    """A user as the store has it; "" of a budget of all calls."""
+    spent_usd: float | None
+    share: float
+    calls: int
+    unpriced_calls: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BudgetShape:
+    """One budget as it stands now, within two seconds. ``share`` is that of who spent most."""
+
+    name: str
+    usd: float
+    per: str
+    by: str
+    refuse: bool
+    since: float
+    until: float
+    share: float
+    calls: int
+    unpriced_calls: int
+    spent: Sequence[SpentShape]
+    """The dearest first, 100 at most."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LLMTotalsShape:
     """All models together; ``cost_usd`` is what is known of it, None where no price is known."""
 
@@ -267,12 +308,14 @@ class LLMSeriesShape:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LLMShape:
-    """Language models and agents."""
+    """Language models, agents, their tools, and the budgets as they stand now."""
 
     totals: LLMTotalsShape
     series: LLMSeriesShape
     models: Sequence[ModelShape]
     agents: Sequence[AgentShape]
+    tools: Sequence[ToolShape]
+    budgets: Sequence[BudgetShape]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

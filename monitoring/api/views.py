@@ -10,6 +10,7 @@ from typing import Any, Final, cast
 from sqlalchemy import Connection
 
 from ..alerting.reports import AlertsReport, EpisodeRow
+from ..budgets import BudgetState
 from ..performance_tracker import ModelStats, Stats
 from ..store import errors, health, rollups, schema
 from ..store.database import Database, StoreUnusable
@@ -24,6 +25,7 @@ from .shapes import (
     ActiveSeriesShape,
     ActiveUsersShape,
     AgentShape,
+    BudgetShape,
     CheckShape,
     CheckTimelineShape,
     CounterShape,
@@ -51,9 +53,11 @@ from .shapes import (
     RouteDetailShape,
     RoutesShape,
     RunShape,
+    SpentShape,
     StoreShape,
     SystemShape,
     TableShape,
+    ToolShape,
     UsageShape,
     UseSeriesShape,
 )
@@ -231,7 +235,7 @@ def error_group(readers: Readers, query: Query) -> tuple[errors.GroupRow, GroupD
 
 
 def llm(readers: Readers, query: Query) -> LLMShape:
-    """Return calls, tokens and cost of language models, by model and by agent."""
+    """Return calls, tokens and cost of language models, by model and by agent, the tools of agents, and the budgets."""
     performance, since, until = readers.performance, query.since, query.until
     models, agents = performance.models(since, until), performance.agents(since, until)
     series = performance.model_series(since, until)
@@ -264,6 +268,43 @@ def llm(readers: Readers, query: Query) -> LLMShape:
                 cost_usd=None if one.llm_calls and not one.cost_usd else one.cost_usd,
             )
             for one in agents[: numbers.ROWS]
+        ],
+        tools=[
+            ToolShape(
+                tool=tool,
+                calls=stats.count,
+                errors=stats.errors,
+                p50_seconds=stats.p50_seconds,
+                p95_seconds=stats.p95_seconds,
+            )
+            for tool, stats in performance.tools(since, until)[: numbers.ROWS]
+        ],
+        budgets=[_budget(state) for state in readers.budgets.states()],
+    )
+
+
+def _budget(state: BudgetState) -> BudgetShape:
+    budget, spent = state.budget, state.values.values()
+    return BudgetShape(
+        name=budget.name,
+        usd=budget.usd,
+        per=budget.per,
+        by=budget.by,
+        refuse=budget.refuse,
+        since=state.since,
+        until=state.until,
+        share=state.ratio,
+        calls=sum(one.calls for one in spent),
+        unpriced_calls=sum(one.unpriced_calls for one in spent),
+        spent=[
+            SpentShape(
+                value=value,
+                spent_usd=one.usd if one.usd or one.unpriced_calls < one.calls else None,
+                share=one.usd / budget.usd,
+                calls=one.calls,
+                unpriced_calls=one.unpriced_calls,
+            )
+            for value, one in list(state.values.items())[:LIMIT]
         ],
     )
 

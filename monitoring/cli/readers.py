@@ -32,6 +32,7 @@ class StoreReaders:
         self.performance = reading.performance
         self.analytics = reading.analytics
         self.alerts = reading.alerts
+        self.budgets = reading.budgets
         self.background = reading.background
         self.resources = reading.resources
         self.open_database = reading.open_database

@@ -36,6 +36,9 @@ llm = language_model.connect(LLM_URL)
 TOKENS = monitoring.histogram("proposal_tokens", "Tokens that a proposal took.", labels=("funder",))
 VISITS = monitoring.counter("demo_visits_total", "Requests that did not come from the traffic generator.")
 
+DAILY_BUDGET = monitoring.Budget(50, per="day")
+USER_BUDGET = monitoring.Budget(1, per="hour", by="user")
+
 INDEX = """<!doctype html><title>Grant proposals</title><h1>Grant proposals</h1><ul>
 <li><a href="/funders">funders</a> <li><a href="/proposals">latest proposals</a>
 <li><a href="/proposals?sort=similar">the most alike first (slow)</a> <li><a href="/search?q=ice">search for ice</a>
@@ -70,23 +73,21 @@ def show_proposal(request: Request) -> JSONResponse:
 
 @monitoring.feature("write a proposal")
 async def create_proposal(request: Request) -> JSONResponse:
-    """Have a proposal researched and written, and keep it."""
+    """Have agents plan, research and write a proposal, and keep it."""
     author = _author(request)
     funder, title = await _funder_and_title(request)
     with (
         monitoring.bind(funder=funder),
         monitoring.operation("proposal.generate", user=author, funder=funder, deadline_seconds=120),
     ):
-        notes = await agents.research(llm, funder=funder, title=title)
-        draft = await agents.write(llm, title=title, notes=notes.text)
+        draft = await agents.propose(llm, funder=funder, title=title)
         proposal_id = await run_in_threadpool(
             database.add_proposal, engine, funder=funder, author=author, title=title, draft=draft.text
         )
-        tokens = sum((notes.input_tokens, notes.output_tokens, draft.input_tokens, draft.output_tokens))
-        TOKENS.labels(funder).observe(tokens)
-        log.info("proposal written", proposal_id=proposal_id, tokens=tokens)
+        TOKENS.labels(funder).observe(draft.tokens)
+        log.info("proposal written", proposal_id=proposal_id, tokens=draft.tokens)
     return JSONResponse(
-        {"id": proposal_id, "funder": funder, "title": title, "draft": draft.text, "tokens": tokens}, 201
+        {"id": proposal_id, "funder": funder, "title": title, "draft": draft.text, "tokens": draft.tokens}, 201
     )
 
 
@@ -194,7 +195,7 @@ app = Starlette(
     exception_handlers={LLMUnavailable: refuse},
     lifespan=lifespan,
 )
-monitoring.install(app, service="proposals")
+monitoring.install(app, service="proposals", budgets=[DAILY_BUDGET, USER_BUDGET])
 
 
 @monitoring.check("database", critical=True)

@@ -23,6 +23,11 @@ class Completion:
     input_tokens: int
     output_tokens: int
 
+    @property
+    def tokens(self) -> int:
+        """The number of tokens in all."""
+        return self.input_tokens + self.output_tokens
+
 
 def connect(url: str) -> openai.AsyncOpenAI:
     """Return a client of the server at `url`, with its calls, tokens and cost monitored."""

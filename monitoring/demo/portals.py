@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 import secrets
 
+GUIDELINES_DOWN_SHARE = 0.15
+
 
 class Refused(Exception):
     """The funder does not take the proposal; `status` is the HTTP status that says so to the client."""
@@ -15,7 +17,7 @@ class Refused(Exception):
 
 
 class PortalError(Exception):
-    """The portal broke off in the middle of a submission."""
+    """The portal is down, or broke off in the middle of a submission."""
 
 
 def submit(funder: str, title: str) -> str:
@@ -38,6 +40,13 @@ def submit(funder: str, title: str) -> str:
         case "Wellcome" if len(title) > 40:
             raise Refused(422, f"the title has {len(title)} characters; this funder takes 40 at most")
     return _receipt(funder)
+
+
+def guidelines(funder: str) -> str:
+    """Return what the funder wants to read. Raise PortalError when its portal is down."""
+    if random.random() < GUIDELINES_DOWN_SHARE:
+        raise PortalError(f"the portal of {funder} is down for maintenance")
+    return f"{funder} wants a plan of three years, a budget, and open data."
 
 
 def _lose_connection() -> None:

@@ -29,7 +29,7 @@ class Retention:
     """How long each kind is kept, in days, and how large the embedded database may become, in bytes."""
 
     facts_days: float = 14.0
-    """Kept requests with spans and lines, error events, events and operations."""
+    """Kept requests with spans and lines, error events, events, operations, and what was spent of budgets."""
     minutes_days: float = 7.0
     """Roll-ups by the minute."""
     hours_days: float = 90.0
@@ -66,6 +66,7 @@ def _trim_by_age(connection: Connection, retention: Retention, now: float) -> in
     for table, condition in (
         (schema.batch, schema.batch.c.at < now - DAY),
         (schema.operation, schema.operation.c.started_at < facts),
+        (schema.spend, schema.spend.c.since < facts),
         (schema.rollup, _rollups_before(MINUTE, before(retention.minutes_days))),
         (schema.rollup, _rollups_before(HOUR, before(retention.hours_days))),
         (schema.rollup, _rollups_before(DAY, long)),

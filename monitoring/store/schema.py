@@ -185,6 +185,21 @@ line = Table(
 )
 """The log lines of a kept request."""
 
+spend = Table(
+    "spend",
+    metadata,
+    Column("budget", Text, primary_key=True),
+    Column("since", Float, primary_key=True),
+    Column("value", Text, primary_key=True),
+    Column("process", Text, primary_key=True),
+    _number("usd"),
+    _count("calls"),
+    _count("unpriced_calls"),
+    Column("at", Float, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""What each process spent of each budget of an hour or a day, by user, feature or agent."""
+
 finding = Table(
     "finding",
     metadata,

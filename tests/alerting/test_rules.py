@@ -16,7 +16,7 @@ from monitoring.alerting.words import Unit, ordinal, readable, readable_seconds
     ("settings", "sentence"),
     [
         ({"name": "no spaces"}, "name of rule 'no spaces' must be up to 100 letters, digits, '_', '.' or '-', got"),
-        ({"query": "errors"}, "query of rule 'r' must be one of cache_hit_rate, "),
+        ({"query": "errors"}, "query of rule 'r' must be one of budget_spent, "),
         ({"above": None}, "Rule 'r' must have one of above and below, got None, None."),
         ({"below": 1}, "Rule 'r' must have one of above and below, got 0.05, 1."),
         ({"above": math.nan}, "above of rule 'r' must be a number, got nan."),

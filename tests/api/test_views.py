@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
+from starlette.testclient import TestClient
 
-from monitoring import families
+import monitoring
+from monitoring import Budget, families
 from monitoring.calls import DatabaseCall
 from monitoring.context import current_record
 from monitoring.store import health, schema
 from monitoring.store.health import CheckState
 from monitoring.store.writer import hashed, user_key
 from monitoring.testing import use
-from tests.support.filled import FUNDERS, Filled, Periods, filled
+from tests.support.filled import BEARER, FUNDERS, TOKEN, Filled, Periods, filled, report_llm_call
 
 REQUESTS = {
     ("GET", "/proposals/{id}"): {"200": 20},
@@ -530,6 +534,54 @@ def test_without_any_price_the_cost_is_unknown(tmp_path: Any, monkeypatch: pytes
         found = done.get("/llm")
         assert found["totals"]["cost_usd"] is None
         assert [row["cost_usd"] for row in (*found["models"], *found["agents"])] == [None, None]
+
+
+def llm_of(made: monitoring.Monitoring) -> Any:
+    """Return what the API tells of language models."""
+    with TestClient(made.dashboard_app()) as client:
+        return client.get("/api/v1/llm", headers=BEARER).json()
+
+
+def test_tools_have_their_calls_and_their_errors(tmp_path: Path) -> None:
+    """The busiest first; those outside of agents, too."""
+    with use(store=str(tmp_path), token=TOKEN) as made:
+        for fails in (False, False, True):
+            with contextlib.suppress(LookupError), monitoring.observe("search", tool=True):
+                if fails:
+                    raise LookupError
+        with monitoring.agent("writer"), monitoring.observe("fetch", tool=True):
+            pass
+        made.flush()
+        tools = [(one["tool"], one["calls"], one["errors"]) for one in llm_of(made)["tools"]]
+    assert tools == [("search", 3, 1), ("fetch", 1, 0)]
+
+
+def test_budgets_tell_how_they_stand(tmp_path: Path) -> None:
+    """Users by their hash alone; an unknown cost is not 0, and calls without a price are counted."""
+    budgets = [Budget(2, per="hour"), Budget(1, by="user", refuse=True), Budget(3, by="agent")]
+    with use(store=str(tmp_path), budgets=budgets, token=TOKEN) as made:
+        with monitoring.log_request("import"):
+            monitoring.set_user("ada")
+            for cost in ("0.5", "0.25", None):
+                report_llm_call(cost=cost)
+        with monitoring.agent("writer"):
+            report_llm_call(cost=None)
+        made.flush()
+        found = llm_of(made)["budgets"]
+    in_all, by_user, by_agent = found
+    assert (in_all["name"], in_all["usd"], in_all["per"], in_all["by"], in_all["refuse"]) == (
+        "all/hour",
+        2,
+        "hour",
+        "",
+        False,
+    )
+    assert (in_all["share"], in_all["calls"], in_all["unpriced_calls"]) == (0.375, 4, 2)
+    assert in_all["until"] - in_all["since"] == 3_600
+    (user,) = by_user["spent"]
+    assert (user["spent_usd"], user["share"], len(user["value"])) == (0.75, 0.75, 16)
+    assert user["value"] != "ada"
+    assert by_agent["spent"] == [{"value": "writer", "spent_usd": None, "share": 0, "calls": 1, "unpriced_calls": 1}]
 
 
 # Usage

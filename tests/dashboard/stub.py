@@ -458,7 +458,23 @@ class Answers:
             ),
             "models": rows if self.rows else [],
             "agents": [{**agent, "llm_calls": 44, "tokens": 80_400, "cost_usd": 0.55}] if self.rows else [],
+            "tools": [{"tool": self.named("search"), "calls": 61, "errors": 4, "p50_seconds": 0.2, "p95_seconds": 1.4}]
+            if self.rows
+            else [],
+            "budgets": [self.budget()] if self.rows else [],
         }
+
+    def budget(self) -> Data:
+        spent = {
+            "value": self.named("9f86d081884c7d65"),
+            "spent_usd": 0.91,
+            "share": 0.91,
+            "calls": 40,
+            "unpriced_calls": 2,
+        }
+        window = {"since": self.now() - 1_800, "until": self.now() + 1_800}
+        budget = {"name": "user/hour", "usd": 1.0, "per": "hour", "by": "user", "refuse": True, **window}
+        return {**budget, "share": 0.91, "calls": 44, "unpriced_calls": 2, "spent": [spent]}
 
     def usage(self, query: Data) -> Data:
         if not self.rows:

@@ -115,6 +115,15 @@ def test_the_llm_server_receives_the_id_of_the_request_behind_each_call(demo: Fi
     assert all(calls[request_id] >= 2 for request_id in written)
 
 
+def test_the_runs_of_agents_add_up_to_what_the_proposals_took(demo: FinishedDemo) -> None:
+    """A planner asks once, has notes taken unless they are known, and has a draft written."""
+    runs = [line for line in map(json.loads, demo.log) if line["event"] == "agent.end" and line["outcome"] == "ok"]
+
+    assert {line["agent"] for line in runs} == {"planner"}
+    assert {line["llm_calls"] for line in runs} <= {2, 3}
+    assert sum(line["llm_tokens"] for line in runs) == demo.ledger["tokens"]
+
+
 def test_the_canonical_line_names_the_user(demo: FinishedDemo) -> None:
     """The user comes from a header that the app reads, not the pack."""
     assert all(line["user_id"] for line in demo.requests)

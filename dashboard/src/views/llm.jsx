@@ -1,9 +1,9 @@
 import { apiPath } from "../lib/api.js";
-import { count, duration, known, list, money, plural, short, UNKNOWN } from "../lib/format.js";
+import { count, duration, known, list, money, percent, plural, short, UNKNOWN } from "../lib/format.js";
 import { useApi } from "../lib/poll.js";
 import { rangeOf } from "../lib/range.js";
 import { link } from "../lib/router.js";
-import { Card, Loaded, Tile } from "../parts/basics.jsx";
+import { Bar, Card, Loaded, Tile } from "../parts/basics.jsx";
 import { Chart } from "../parts/chart.jsx";
 import { Table } from "../parts/table.jsx";
 
@@ -18,6 +18,8 @@ export function Llm({ route: { params } }) {
           <Charts series={data.series ?? {}} />
           <Card title="Models"><Models rows={list(data.models)} /></Card>
           <Card title="Agents"><Agents rows={list(data.agents)} /></Card>
+          {list(data.tools).length > 0 && <Card title="Tools of agents"><Tools rows={data.tools} /></Card>}
+          {list(data.budgets).length > 0 && <Card title="Budgets" note="of the running hour or day"><Budgets rows={data.budgets} /></Card>}
         </>
       )}
     </Loaded>
@@ -79,6 +81,39 @@ function Models({ rows }) {
         { title: "p95", num: true, cell: (row) => duration(row.p95_seconds), sort: (row) => row.p95_seconds },
         { title: "First chunk", num: true, wide: true, cell: (row) => duration(row.first_chunk_p50_seconds), sort: (row) => row.first_chunk_p50_seconds },
         { title: "Cost", num: true, cell: cost, sort: (row) => row.cost_usd },
+      ]}
+    />
+  );
+}
+
+function Tools({ rows }) {
+  return (
+    <Table
+      id="tools" caption="Tools of agents" rows={rows} href={(row) => link("requests", { kind: "span", name: row.tool })}
+      columns={[
+        { title: "Tool", grow: true, cell: (row) => row.tool, sort: (row) => row.tool },
+        { title: "Calls", num: true, cell: (row) => count(row.calls), sort: (row) => row.calls },
+        { title: "Errors", num: true, cell: failed, sort: (row) => row.errors },
+        { title: "p50", num: true, wide: true, cell: (row) => duration(row.p50_seconds), sort: (row) => row.p50_seconds },
+        { title: "p95", num: true, cell: (row) => duration(row.p95_seconds), sort: (row) => row.p95_seconds },
+      ]}
+    />
+  );
+}
+
+/** One row per budget: that of who spent most of it. */
+function Budgets({ rows }) {
+  return (
+    <Table
+      id="budgets" caption="Budgets" rows={rows}
+      columns={[
+        { title: "Budget", grow: true, cell: (row) => <>{row.name} {row.refuse && <span class="dim">refuses</span>}</>, sort: (row) => row.name },
+        { title: "Spent", num: true, cell: (row) => <span class={row.share >= 1 ? "bad" : ""}>{percent(row.share)}</span>, sort: (row) => row.share },
+        { title: "Share", wide: true, cell: (row) => <Bar share={row.share} look={row.share >= 1 ? "bad" : row.share >= 0.8 ? "fair" : "calm"} /> },
+        { title: "Of", num: true, cell: (row) => <>{money(row.usd)}{row.by ? ` per ${row.by}` : ""}</>, sort: (row) => row.usd },
+        { title: "Most", wide: true, cell: (row) => list(row.spent)[0]?.value || "–" },
+        { title: "Calls", num: true, cell: (row) => count(row.calls), sort: (row) => row.calls },
+        { title: "Unpriced", num: true, cell: (row) => count(row.unpriced_calls), sort: (row) => row.unpriced_calls },
       ]}
     />
   );
