@@ -32,4 +32,7 @@ def clean_slate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Non
     level = logging.getLogger().level
     yield
     monitoring.shutdown()
+    before_configure = monitoring.current().health
+    before_configure.stop()
+    before_configure._checks.clear()
     logging.getLogger().setLevel(level)

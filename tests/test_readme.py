@@ -10,6 +10,7 @@ from types import ModuleType
 
 import pytest
 
+from monitoring.integrations.llm import prices
 from tests.support import django_settings
 
 django_settings.set_up()
@@ -26,6 +27,7 @@ BLOCKS = [
 @pytest.mark.parametrize(("page", "block"), BLOCKS)
 def test_a_block_of_a_page_runs(page: str, block: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Users can paste it."""
+    monkeypatch.setattr(prices, "_own_prices", {})
     module = ModuleType("page")
     monkeypatch.setitem(sys.modules, "page", module)
     with warnings.catch_warnings():

@@ -1,7 +1,7 @@
 """The table of integrations/README.md: which claims of the contract held for which client, as the tests found it.
 
-``pytest tests/integrations --contract-table`` writes it. In every other run a claim fails where the table tells
-something else of it.
+``pytest tests/integrations --contract-table`` writes the rows of the clients that it finds. In every other run a claim
+fails where the table tells something else of it.
 """
 
 from __future__ import annotations
@@ -61,7 +61,9 @@ class ContractTable:
 
     def _table(self) -> str:
         head = [f"| {' | '.join(('client', 'versions', *COLUMNS))} |", "| --- " * (len(COLUMNS) + 2) + "|"]
-        return "\n".join(head + [_row(*row, claims) for row, claims in sorted(self._found.items())]) + "\n"
+        rows = dict(map(_named, _BETWEEN.findall(README.read_text())[0].splitlines()[len(head) :]))
+        rows |= {client: _row(client, library, claims) for (client, library), claims in self._found.items()}
+        return "\n".join(head + [row for _, row in sorted(rows.items())]) + "\n"
 
 
 def _found(report: pytest.TestReport) -> str:
@@ -74,6 +76,10 @@ def _found(report: pytest.TestReport) -> str:
 def _told(line: str) -> tuple[str, dict[str, str]]:
     cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
     return cells[0], dict(zip(COLUMNS, cells[2:]))
+
+
+def _named(row: str) -> tuple[str, str]:
+    return _told(row)[0], row
 
 
 def _row(client: str, library: str, claims: dict[str, str]) -> str:
