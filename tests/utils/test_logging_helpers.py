@@ -1033,7 +1033,7 @@ def test_a_job_has_a_canonical_line(log: Log) -> None:
     """With its name as route, its sums, its user and its fields."""
     with log_request("nightly-import", user=5, source="nsf"):
         calls()
-    line = log.line()
+    line = log.line("job")
     assert (line["event"], line["level"], line["route"]) == ("job", "info", "nightly-import")
     assert (line["user_id"], line["source"], line["outcome"]) == ("5", "nsf", "ok")
     assert line["request_id"] == line["trace_id"]
@@ -1319,7 +1319,8 @@ def test_between_the_steps_of_a_job_that_is_a_generator_it_is_not_running(log: L
         calls()
         assert (monitoring.request_id(), current_record.get()) == (None, None)
     assert len(seen) == 1
-    assert (log.line()["request_id"], log.line()["db_calls"]) == (seen.pop(), 3)
+    line = log.line("job")
+    assert (line["request_id"], line["db_calls"]) == (seen.pop(), 3)
 
 
 def test_interleaved_async_jobs_are_kept_apart(log: Log) -> None:
