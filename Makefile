@@ -7,7 +7,7 @@ COMPONENTS := prometheus chromium redis-server memcached postgresql=psql mariadb
 	rsyslog=rsyslogd 'rsyslog-gnutls=/usr/lib/*/rsyslog/lmnsd_gtls.so'
 
 # What starts whole services and looks at how fast they answer: these tests have the machine to themselves.
-ALONE := tests/servers tests/demo tests/dashboard
+ALONE := tests/servers tests/demo
 
 .PHONY: demo test test-long lint bench dashboard clean
 
