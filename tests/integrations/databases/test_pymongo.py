@@ -17,7 +17,7 @@ from tests.support.mongodb import DOCUMENTS, mongodb
 
 pymongo = pytest.importorskip("pymongo")
 
-HEAR_OF_CANCELLATIONS = pymongo.version_tuple[:2] >= (4, 20)
+HEAR_OF_CANCELLATIONS = pymongo.version_tuple[:3] >= (4, 20, 1)
 OPTIONS: dict[str, Any] = {"serverSelectionTimeoutMS": 5_000, "retryReads": False, "retryWrites": False}
 
 
@@ -48,7 +48,7 @@ class SyncClient(Subject):
 
 
 class AsynchronousClient(Subject):
-    """``AsyncMongoClient``. Its listeners hear of cancellations since 4.20."""
+    """``AsyncMongoClient``. Its listeners hear of cancellations since 4.20.1."""
 
     client = "pymongo `AsyncMongoClient`"
     library = "pymongo"
