@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextvars import ContextVar, Token
 from time import perf_counter
 from typing import Any, Final, TypeVar
@@ -230,3 +230,8 @@ def replace_attributes(target: Any, values: dict[str, object]) -> Detach:
             restore()
 
     return restore_all
+
+
+def subclass_of(kind: Any, members: Mapping[str, Any]) -> Any:
+    """Return a subclass that calls itself what ``kind`` does."""
+    return type(kind.__name__, (kind,), {"__module__": kind.__module__, "__doc__": kind.__doc__, **members})

@@ -13,7 +13,15 @@ from typing import Any, Final
 
 from monitoring.calls import CacheCall
 from monitoring.integrations import wrap
-from monitoring.integrations.attachment import Detach, Link, attempt, observing, observing_async, replace_attributes
+from monitoring.integrations.attachment import (
+    Detach,
+    Link,
+    attempt,
+    observing,
+    observing_async,
+    replace_attributes,
+    subclass_of,
+)
 from monitoring.integrations.layers import lies_below
 
 from .keys import found, found_each, found_some
@@ -183,17 +191,13 @@ def _observed_class(kind: Any) -> Any:
     members = {"execute": _execute(kind)}
     if hasattr(kind, "immediate_execute_command"):
         members["immediate_execute_command"] = _immediate(kind.immediate_execute_command)
-    return _subclass(kind, members)
+    return subclass_of(kind, members)
 
 
 @cache
 def _observed_strategy(kind: Any) -> Any:
     """Return a subclass of what sends the transactions of a cluster's pipeline, as far as it does so at once."""
-    return _subclass(kind, {"_immediate_execute_command": _immediate(kind._immediate_execute_command)})
-
-
-def _subclass(kind: Any, members: dict[str, Any]) -> Any:
-    return type(kind.__name__, (kind,), {"__module__": kind.__module__, "__doc__": kind.__doc__, **members})
+    return subclass_of(kind, {"_immediate_execute_command": _immediate(kind._immediate_execute_command)})
 
 
 def _execute(kind: Any) -> Callable[..., Any]:

@@ -13,8 +13,9 @@ from typing import Any, Final
 from monitoring.calls import DatabaseCall
 from monitoring.integrations.attachment import Detach, Link, observing_async
 from monitoring.integrations.layers import lies_below
+from monitoring.integrations.weak import replace_weakly
 
-from .cursors import cursor_call, method_of, replace_loosely, statement_call
+from .cursors import cursor_call, method_of, statement_call
 
 _STATEMENTS: Final = frozenset(("execute", "executemany", "executescript", "_execute_insert", "_execute_fetchall"))
 """Functions that execute their first argument; the others fetch, commit and the like."""
@@ -28,7 +29,7 @@ def carrier(client: Any) -> Any:
 def attach(client: Any, link: Link) -> Detach:
     """Time the statements that the connection hands to its thread."""
     lies_below("db")
-    return replace_loosely(client, {"_execute": partial(_observed, link, method_of(client, "_execute"))})
+    return replace_weakly(client, {"_execute": partial(_observed, link, method_of(client, "_execute"))})
 
 
 async def _observed(

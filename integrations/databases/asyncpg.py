@@ -19,9 +19,10 @@ from typing import Any, Final
 from monitoring.calls import DatabaseCall
 from monitoring.integrations.attachment import Detach, Link, attempt, report
 from monitoring.integrations.layers import current_layer, lies_below
+from monitoring.integrations.weak import replace_weakly
 from monitoring.recorder import Recorder
 
-from .cursors import method_of, replace_loosely, statement_call
+from .cursors import method_of, statement_call
 from .pools import Members
 
 _SENT_BY_ITSELF: Final = re.compile(
@@ -64,7 +65,7 @@ def attach(client: Any, link: Link) -> Detach:
         return _attach_pool(client, link)
     connection = getattr(client, "_con", client)
     statements = _Statements(connection, link)
-    return replace_loosely(connection._protocol, {name: getattr(statements, name) for name in _SEAMS})
+    return replace_weakly(connection._protocol, {name: getattr(statements, name) for name in _SEAMS})
 
 
 class _Statements:

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any, Final
 
 from monitoring.calls import DatabaseCall
-from monitoring.integrations.attachment import Detach, Link, replace_attributes, report
+from monitoring.integrations.attachment import Link, report
 from monitoring.integrations.marks import mark_of
 from monitoring.recorder import NullRecorder
 
@@ -82,11 +82,6 @@ class timed:  # noqa: N801  (reads as a verb)
     def __exit__(self, _: type[BaseException] | None, error: BaseException | None, __: TracebackType | None) -> None:
         if self._recorder is not None:
             report(self._recorder, self._describe, (), self._started, None, error)
-
-
-def replace_loosely(target: Any, values: dict[str, object]) -> Detach:
-    """Replace attributes of an object that closes when it is dropped: the way back does not hold it."""
-    return replace_attributes(weakref.proxy(target), values)
 
 
 def method_of(target: Any, name: str) -> Callable[..., Any]:

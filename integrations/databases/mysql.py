@@ -14,8 +14,9 @@ from typing import Any, Final
 from monitoring.calls import DatabaseCall
 from monitoring.integrations.attachment import Detach, Link, observing, observing_async
 from monitoring.integrations.layers import lies_below
+from monitoring.integrations.weak import replace_weakly
 
-from .cursors import cursor_call, link_of, method_of, replace_loosely, subclass
+from .cursors import cursor_call, link_of, method_of, subclass
 
 _IN_BATCH: Final = "_monitoring_in_batch"
 """A slot that is filled while a cursor's ``executemany`` runs."""
@@ -32,7 +33,7 @@ def attach(client: Any, link: Link) -> Detach:
     default = "cursorclass" if hasattr(client, "cursorclass") else "_cursor_cls"
     getattr(client, default)  # where neither is there, it is another library by that name
     make = partial(_cursor, weakref.ref(client), default, method_of(client, "cursor"))
-    return replace_loosely(client, {"cursor": make})
+    return replace_weakly(client, {"cursor": make})
 
 
 def _cursor(connection: weakref.ref[Any], default: str, make: Callable[..., Any], cursor: Any = None) -> Any:

@@ -15,8 +15,9 @@ from typing import Any
 from monitoring.calls import DatabaseCall
 from monitoring.integrations.attachment import Detach, Link, observing, observing_async
 from monitoring.integrations.layers import lies_below
+from monitoring.integrations.weak import replace_weakly
 
-from .cursors import cursor_call, link_of, replace_loosely, subclass, timed
+from .cursors import cursor_call, link_of, subclass, timed
 
 
 def carrier(client: Any) -> Any:
@@ -29,7 +30,7 @@ def attach(client: Any, link: Link) -> Detach:
     lies_below("db")
     factories = (client.cursor_factory, client.server_cursor_factory)
     own, on_server = map(_observed_class, factories)
-    return replace_loosely(client, {"cursor_factory": own, "server_cursor_factory": on_server})
+    return replace_weakly(client, {"cursor_factory": own, "server_cursor_factory": on_server})
 
 
 @cache

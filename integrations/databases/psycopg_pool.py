@@ -12,9 +12,10 @@ from typing import Any
 
 from monitoring.integrations.attachment import Detach, Link, attempt
 from monitoring.integrations.layers import lies_below
+from monitoring.integrations.weak import replace_weakly
 
 from . import psycopg
-from .cursors import method_of, replace_loosely
+from .cursors import method_of
 from .pools import Members
 
 
@@ -31,7 +32,7 @@ def attach(client: Any, link: Link) -> Detach:
     is_async = inspect.iscoroutinefunction(type(client).getconn)
     getting: Callable[..., Any] = _get_async if is_async else _get
     putting: Callable[..., Any] = _put_async if is_async else _put
-    restore = replace_loosely(
+    restore = replace_weakly(
         client, {"getconn": partial(getting, link, lent, get), "putconn": partial(putting, link, lent, put)}
     )
 

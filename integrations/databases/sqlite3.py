@@ -13,8 +13,9 @@ from typing import Any, Final
 from monitoring.integrations import wrap
 from monitoring.integrations.attachment import Detach, Link, observing
 from monitoring.integrations.layers import lies_below
+from monitoring.integrations.weak import replace_weakly
 
-from .cursors import cursor_call, link_of, method_of, replace_loosely, subclass
+from .cursors import cursor_call, link_of, method_of, subclass
 
 _METHODS: Final = ("execute", "executemany", "executescript")
 
@@ -55,7 +56,7 @@ def attach(client: Any, link: Link) -> Detach:
         return cursor().executescript(*args)
 
     members = {"execute": execute, "executemany": executemany, "executescript": executescript}
-    return replace_loosely(client, {"cursor": cursor, **members})
+    return replace_weakly(client, {"cursor": cursor, **members})
 
 
 @cache

@@ -15,11 +15,11 @@ from functools import cache
 from typing import Any, Final
 
 from monitoring.calls import HTTPCall
-from monitoring.integrations.attachment import Detach, Link
+from monitoring.integrations.attachment import Detach, Link, subclass_of
+from monitoring.integrations.weak import replace_weakly
 
-from .exchange import PORTS, Exchange, become, begin, subclass_of
+from .exchange import PORTS, Exchange, become, begin
 from .quotas import quotas_of
-from .weak import replace_weakly
 
 _OWN_ERRORS: Final = ("aiohttp.", "asyncio.")
 

@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Any, Final
 
-from .exchange import Exchange, become, subclass_of
+from monitoring.integrations.attachment import subclass_of
+
+from .exchange import Exchange, become
 
 _READS: Final = ("read", "read1")
 

@@ -233,11 +233,6 @@ def become(body: Any, observed_class: Callable[[Any], Any], exchange: Exchange) 
     body._monitoring_exchange = exchange
 
 
-def subclass_of(kind: Any, members: Mapping[str, Any]) -> Any:
-    """Return a subclass that calls itself what ``kind`` does."""
-    return type(kind.__name__, (kind,), {"__module__": kind.__module__, "__doc__": kind.__doc__, **members})
-
-
 def with_headers(request: Any, added: Mapping[str, str]) -> Any:
     """Return a twin of a request object that has more headers: the user's own never sees them."""
     twin = object.__new__(type(request))

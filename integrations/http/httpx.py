@@ -12,9 +12,9 @@ from functools import cache, partial
 from typing import Any, Final
 
 from monitoring.calls import HTTPCall
-from monitoring.integrations.attachment import Detach, Link, replace_attributes
+from monitoring.integrations.attachment import Detach, Link, replace_attributes, subclass_of
 
-from .exchange import PORTS, Exchange, become, begin, subclass_of, with_headers
+from .exchange import PORTS, Exchange, become, begin, with_headers
 from .quotas import quotas_of
 
 _REDIRECT: Final = "_monitoring_redirect"

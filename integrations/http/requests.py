@@ -18,11 +18,11 @@ from urllib.parse import urlsplit
 from monitoring.calls import HTTPCall
 from monitoring.context import reset
 from monitoring.integrations.attachment import Detach, Link
+from monitoring.integrations.weak import replace_weakly, weakly
 
 from .bodies import watch_body
 from .exchange import PORTS, Exchange, begin, following_redirect, listens, with_headers
 from .quotas import quotas_of
-from .weak import replace_weakly, weakly
 
 
 class _Sending:

@@ -16,11 +16,11 @@ from urllib.parse import urlsplit
 from monitoring.calls import HTTPCall
 from monitoring.integrations.attachment import Detach, Link, attempt
 from monitoring.integrations.marks import mark_of, set_mark, take_mark
+from monitoring.integrations.weak import replace_weakly, weakly
 
 from .bodies import watch_body
 from .exchange import PORTS, Exchange, begin
 from .quotas import quotas_of
-from .weak import replace_weakly, weakly
 
 
 def carrier(client: Any) -> Any:
