@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from .cells import CellReader, CellRegistry, Declaration, HistogramSeries, Merge, Table, Total, Totals, scale
+from .cells import CellReader, CellRegistry, Declaration, HistogramSeries, Merge, Nowhere, Table, Total, Totals, scale
 from .observation import Kind, Observation, RequestRecord
 from .recorder import Fold
 
@@ -150,14 +150,14 @@ class Metrics:
         self.registry = registry
         self._reader = CellReader(registry)
         self._declared: dict[str, Declaration] = {}
-        self._requests = registry.table()
+        self._requests: Table[_RequestSeries] = registry.table(self._make_request_series)
+        """By method, route, status and error."""
+        self._usual_requests: Table[_RequestSeries | None] = registry.table(lambda route: (None, False))
         """By route, for the requests that are like the first of it: method, status and no error."""
-        self._other_requests = registry.table()
-        self.active = _ActiveRequests(self)
+        self.active = registry.table(self._make_active)
         """Requests in flight by method: ``active["GET"][0] += 1.0`` raises their number."""
-        registry.empty_after_fork(self.active)
-        self._scalars: dict[str, Table[Any]] = {}
-        self._histograms: dict[str, Table[HistogramSeries]] = {}
+        self._cells: dict[str, Table[Any]] = {}
+        self._histograms: dict[str, Table[HistogramSeries | Nowhere]] = {}
         """By metric and label values."""
 
     def folds(self) -> Mapping[Kind, Fold]:
@@ -185,33 +185,31 @@ class Metrics:
         if known != declaration:
             raise MetricError(f"The metric {declaration.name} is declared already, as {known}; choose another name.")
 
+    def cells(self, declaration: Declaration) -> Table[Any]:
+        """Return the cells of a counter or gauge by label values, as often changed ones are reached faster."""
+        known = self._cells.get(declaration.name)
+        return (
+            known if known is not None else self._cells.setdefault(declaration.name, self.registry.cells(declaration))
+        )
+
+    def histograms(self, declaration: Declaration) -> Table[HistogramSeries | Nowhere]:
+        """Return the series of a histogram by label values, likewise."""
+        known = self._histograms.get(declaration.name)
+        if known is None:
+            known = self._histograms.setdefault(declaration.name, self.registry.histograms(declaration))
+        return known
+
     def add(self, declaration: Declaration, values: tuple[str, ...], amount: float) -> None:
         """Add to a counter or gauge."""
-        cell = self._scalar(declaration, values)
-        if cell is not None:
-            cell[0] += amount
+        self.cells(declaration)[values][0] += amount
 
     def set(self, declaration: Declaration, values: tuple[str, ...], value: float) -> None:
         """Set a gauge of this process."""
-        cell = self._scalar(declaration, values)
-        if cell is not None:
-            cell[0] = value
+        self.cells(declaration)[values][0] = value
 
     def observe(self, declaration: Declaration, values: tuple[str, ...], value: float) -> None:
         """Count a value in a histogram."""
-        try:
-            known = self._histograms[declaration.name]
-        except KeyError:
-            known = self._histograms.setdefault(declaration.name, self.registry.table())
-        histogram = known.get(values)
-        if histogram is None:
-            series = self.registry.series(declaration, values)
-            histogram = series.histogram
-            if histogram is None:
-                return
-            if series.values == values:
-                known[values] = histogram
-        histogram.observe(value)
+        self.histograms(declaration)[values].observe(value)
 
     def count_error(self, category: str) -> None:
         """Count an error of the app."""
@@ -249,52 +247,34 @@ class Metrics:
         """Return every metric by name, summed over all processes, with percentiles."""
         return {name: _snapshot(metric.declaration, metric.series) for name, metric in self.totals().metrics.items()}
 
-    def _scalar(self, declaration: Declaration, values: tuple[str, ...]) -> Any:
-        try:
-            known = self._scalars[declaration.name]
-        except KeyError:
-            known = self._scalars.setdefault(declaration.name, self.registry.table())
-        cell = known.get(values)
-        if cell is None:
-            series = self.registry.series(declaration, values)
-            cell = series.cell
-            if cell is not None and series.values == values:
-                known[values] = cell
-        return cell
+    def _make_active(self, method: str) -> tuple[Any, bool]:
+        cells = self.cells(ACTIVE)
+        return cells[method,], cells.get((method,)) is not None
 
     def _fold_request(self, record: RequestRecord) -> None:
-        series = self._requests.get(record.route)
+        series = self._usual_requests[record.route]
         if (
             series is None
             or series.status != record.status
             or series.method != record.method
             or record.outcome not in _WITHOUT_ERROR
         ):
-            series = self._other_request_series(record)
-            if series is None:
-                return
+            error = _error_of_request(record)
+            series = self._requests[record.method, record.route, str(record.status), error]
         series.duration.observe(record.duration_seconds)
         series.body_size.observe(record.bytes_sent)
         if record.noted and record.streamed:
             values = (record.method, record.route, str(record.status), _error_of_request(record))
             self.observe(FIRST_BYTE, values, record.first_byte_seconds)
 
-    def _other_request_series(self, record: RequestRecord) -> _RequestSeries | None:
-        """Return the series of a request that is not like the first of its route."""
-        error = _error_of_request(record)
-        values = (record.method, record.route, str(record.status), error)
-        series = self._other_requests.get(values)
-        if series is None:
-            made = [self.registry.series(declaration, values) for declaration in (REQUEST_DURATION, BODY_SIZE)]
-            duration, body_size = (one.histogram for one in made)
-            if duration is None or body_size is None:
-                return None
-            series = _RequestSeries(record.method, record.status, duration, body_size)
-            if all(one.values == values for one in made):
-                self._other_requests[values] = series
-                if not error and self._requests.get(record.route) is None:
-                    self._requests[record.route] = series
-        return series
+    def _make_request_series(self, values: tuple[str, str, str, str]) -> tuple[_RequestSeries, bool]:
+        method, route, status, error = values
+        duration, body_size = self.histograms(REQUEST_DURATION), self.histograms(BODY_SIZE)
+        series = _RequestSeries(method, int(status), duration[values], body_size[values])
+        is_own = duration.get(values) is not None and body_size.get(values) is not None
+        if is_own and not error and self._usual_requests[route] is None:
+            self._usual_requests[route] = series
+        return series, is_own
 
     def _fold_websocket(self, observation: Observation) -> None:
         self.observe(WEBSOCKET_DURATION, (observation.name, observation.outcome), observation.duration_seconds)
@@ -311,27 +291,13 @@ class _RequestSeries:
 
     __slots__ = ("body_size", "duration", "method", "status")
 
-    def __init__(self, method: str, status: int, duration: HistogramSeries, body_size: HistogramSeries) -> None:
+    def __init__(
+        self, method: str, status: int, duration: HistogramSeries | Nowhere, body_size: HistogramSeries | Nowhere
+    ) -> None:
         self.method = method
         self.status = status
         self.duration = duration
         self.body_size = body_size
-
-
-class _ActiveRequests(Table[Any]):
-    """The cells of the requests in flight, each made when its method is first asked for."""
-
-    __slots__ = ("_metrics",)
-
-    def __init__(self, metrics: Metrics) -> None:
-        self._metrics = metrics
-
-    def __missing__(self, method: Hashable) -> Any:
-        cell = self._metrics._scalar(ACTIVE, (str(method),))
-        if cell is None:
-            return [0.0]  # no space: it is counted nowhere
-        self[method] = cell
-        return cell
 
 
 MetricsOf = Callable[[], Metrics]

@@ -8,7 +8,7 @@ from .declaration import OTHER, Declaration, Kind, Merge
 from .folder import CellFolder, FolderUnusable, default_folder
 from .folding import fold_dead
 from .reader import CellReader
-from .registry import CellRegistry, HistogramSeries, NullRegistry, Series, Table
+from .registry import CellRegistry, HistogramSeries, Nowhere, NullRegistry, Series, Table
 from .sums import MetricTotals, Total, Totals
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "Kind",
     "Merge",
     "MetricTotals",
+    "Nowhere",
     "NullRegistry",
     "Series",
     "Table",

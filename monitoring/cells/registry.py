@@ -85,6 +85,18 @@ class HistogramSeries:
         return page.cells
 
 
+class Nowhere:
+    """A histogram for which there is no space: it counts nowhere."""
+
+    __slots__ = ()
+
+    def observe(self, value: float) -> None:
+        """Do nothing."""
+
+
+NOWHERE: Final = Nowhere()
+
+
 class Series(NamedTuple):
     """Where one label set is counted: the cell of a counter or gauge, or a histogram. Both are None when there is no
     space.
@@ -120,15 +132,29 @@ class CellRegistry:
         self._forget()
         _registries.add(self)
 
-    def table(self) -> Table[Any]:
-        """Return an empty look-up for series; it is emptied in a forked child, whose series are others."""
-        table: Table[Any] = Table() if _gil_is_on() else _TablePerThread()
-        self.empty_after_fork(table)
-        return table
+    def cells(self, declaration: Declaration) -> Table[memoryview[float] | list[float]]:
+        """Return the cells of a counter or gauge by label values: ``cells[values][0] += 1.0``."""
 
-    def empty_after_fork(self, table: Table[Any]) -> None:
-        """Empty this look-up, too, in a forked child."""
+        def make(values: tuple[str, ...]) -> tuple[memoryview[float] | list[float], bool]:
+            series = self.series(declaration, values)
+            return (series.cell, series.values == values) if series.cell is not None else ([0.0], False)
+
+        return self.table(make)
+
+    def histograms(self, declaration: Declaration) -> Table[HistogramSeries | Nowhere]:
+        """Return the series of a histogram by label values: ``histograms[values].observe(seconds)``."""
+
+        def make(values: tuple[str, ...]) -> tuple[HistogramSeries | Nowhere, bool]:
+            series = self.series(declaration, values)
+            return (series.histogram, series.values == values) if series.histogram is not None else (NOWHERE, False)
+
+        return self.table(make)
+
+    def table(self, make: Callable[[Any], tuple[T, bool]]) -> Table[T]:
+        """Return an empty look-up for series; it is emptied in a forked child, whose series are others."""
+        table: Table[T] = Table(make) if _gil_is_on() else _TablePerThread(make)
         self._tables.append(weakref.ref(table))
+        return table
 
     def folder(self) -> CellFolder | None:
         """Return the shared folder, or None while there is none."""
@@ -259,9 +285,22 @@ class CellRegistry:
 
 
 class Table(dict[Hashable, T]):
-    """A look-up from label values to series. Read it with ``get``."""
+    """A look-up of series, each made when it is first asked for by ``table[key]``: a look-up costs what a dict's does.
 
-    __slots__ = ("__weakref__",)
+    What stands for more than its own key, as past a cap, or counts nowhere, for want of space, is not remembered.
+    """
+
+    __slots__ = ("__weakref__", "_make")
+
+    def __init__(self, make: Callable[[Any], tuple[T, bool]]) -> None:
+        """``make`` returns the series of a key, and whether it stands for that key alone."""
+        self._make = make
+
+    def __missing__(self, key: Hashable) -> T:
+        series, is_of_key = self._make(key)
+        if is_of_key:
+            self[key] = series
+        return series
 
 
 class _TablePerThread(Table[T]):
@@ -269,8 +308,13 @@ class _TablePerThread(Table[T]):
 
     __slots__ = ("_local",)
 
-    def __init__(self) -> None:
+    def __init__(self, make: Callable[[Any], tuple[T, bool]]) -> None:
+        super().__init__(make)
         self._local = threading.local()
+
+    def __getitem__(self, key: Hashable) -> T:
+        series: T | None = self._series().get(key)
+        return series if series is not None else self.__missing__(key)
 
     def get(self, key: Hashable, default: Any = None) -> Any:
         return self._series().get(key, default)

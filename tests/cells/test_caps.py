@@ -122,8 +122,8 @@ def test_rejected_values_are_not_remembered() -> None:
             pairs.labels(number % 40, number // 40).inc()
         (writer,), admitted = m.registry._writers, m.registry._admitted
         tables: dict[str, Sized] = {
-            "scalars": m.metrics._scalars,
-            "histograms": m.metrics._histograms,
+            **{f"cells of {name}": cells for name, cells in m.metrics._cells.items()},
+            **{f"histograms of {name}": series for name, series in m.metrics._histograms.items()},
             "made": writer._made,
             "declared": writer._declared,
             **{f"sets of {name}": sets for name, sets in admitted._sets.items()},

@@ -19,7 +19,7 @@ from monitoring.cells import folder as folder_module
 from monitoring.testing import use
 
 from .conftest import Join
-from .support import cell_files, count, in_child, observe, read, samples, value
+from .support import JOBS, cell_files, count, in_child, observe, read, samples, value
 
 
 @pytest.fixture
@@ -163,7 +163,7 @@ def test_the_default_folder_is_named_by_user_service_and_store(places: tuple[Pat
 def test_nothing_is_made_before_the_first_write(folder: Path, join: Join) -> None:
     """Importing, configuring and looking up leave no trace: a preloading master has no file."""
     registry = join()
-    registry.table()
+    registry.cells(JOBS)
     before = folder.exists()
     count(registry)
 
