@@ -17,9 +17,14 @@ _of_slotted: dict[int, tuple[weakref.ref[Any], Mark]] = {}
 
 def mark_of(carrier: Any) -> Mark | None:
     """Return the mark of a wrapped object, None of any other."""
-    if hasattr(carrier, "__dict__"):
-        mark: Mark | None = vars(carrier).get(_NAME)
-        return mark
+    try:
+        mark: Mark | None = carrier.__dict__.get(_NAME)
+    except AttributeError:
+        return _mark_of_slotted(carrier)
+    return mark
+
+
+def _mark_of_slotted(carrier: Any) -> Mark | None:
     known = _of_slotted.get(id(carrier))
     return known[1] if known is not None and known[0]() is carrier else None
 

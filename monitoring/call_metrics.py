@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 from . import families
 from .calls import CacheCall, DatabaseCall, HTTPCall, LLMCall
 from .cells import OTHER
-from .families import CountsMetrics
+from .families import KeepsSeries
 from .observation import Kind
 from .recorder import Fold
 
@@ -19,9 +19,14 @@ PREFIXES: Final = 50
 class CallMetrics:
     """Counts calls to databases, caches, LLMs and servers. Thread-safe."""
 
-    def __init__(self, metrics: CountsMetrics) -> None:
+    def __init__(self, metrics: KeepsSeries) -> None:
         self._metrics = metrics
+        self._database = metrics.histograms(families.DB_DURATION)
+        self._cache = metrics.histograms(families.CACHE_DURATION)
+        self._gets = metrics.cells(families.CACHE_GETS)
+        self._prefix_gets = metrics.table(self._make_prefix_cell)
         self._prefixes: dict[str, set[str]] = {}
+        """Kinds of keys that are told apart, by cache."""
         self._waited_for: set[str] = set()
         """Servers that have asked to wait by their last answer."""
 
@@ -35,39 +40,40 @@ class CallMetrics:
         }
 
     def _fold_database(self, call: DatabaseCall) -> None:
-        values = (call.system, call.operation, call.name, call.error_type)
-        self._metrics.observe(families.DB_DURATION, values, call.duration_seconds)
+        self._database[call.system, call.operation, call.name, call.error_type].observe(call.duration_seconds)
 
     def _fold_cache(self, call: CacheCall) -> None:
-        values = (call.cache, call.system, call.name, call.error_type)
-        self._metrics.observe(families.CACHE_DURATION, values, call.duration_seconds)
-        cache = (call.cache, call.system)
-        if call.hits:
-            self._metrics.add(families.CACHE_GETS, (*cache, "hit"), float(call.hits))
-        if call.misses:
-            self._metrics.add(families.CACHE_GETS, (*cache, "miss"), float(call.misses))
+        cache, system, hits, misses = call.cache, call.system, call.hits, call.misses
+        self._cache[cache, system, call.name, call.error_type].observe(call.duration_seconds)
+        if hits:
+            self._gets[cache, system, "hit"][0] += hits
+        if misses:
+            self._gets[cache, system, "miss"][0] += misses
         if call.by_prefix:
-            self._add_prefixes(call)
+            self._add_prefixes(cache, call.by_prefix)
         if call.puts:
-            self._metrics.add(families.CACHE_PUTS, cache, float(call.puts))
+            self._metrics.add(families.CACHE_PUTS, (cache, system), float(call.puts))
         if call.removals:
-            self._metrics.add(families.CACHE_REMOVALS, cache, float(call.removals))
-        for name, times in call.inner.items():
-            self._metrics.add(families.CACHE_PIPELINE_COMMANDS, (*cache, name), float(times))
+            self._metrics.add(families.CACHE_REMOVALS, (cache, system), float(call.removals))
+        if call.inner:
+            for name, times in call.inner.items():
+                self._metrics.add(families.CACHE_PIPELINE_COMMANDS, (cache, system, name), float(times))
 
-    def _add_prefixes(self, call: CacheCall) -> None:
-        known = self._prefixes.get(call.cache)
-        if known is None:
-            known = self._prefixes.setdefault(call.cache, set())
-        for prefix, (hits, misses) in call.by_prefix.items():
-            if prefix not in known:
-                if len(known) >= PREFIXES:
-                    prefix = OTHER
-                else:
-                    known.add(prefix)
-            for result, times in (("hit", hits), ("miss", misses)):
-                if times:
-                    self._metrics.add(families.CACHE_PREFIX_GETS, (call.cache, prefix, result), float(times))
+    def _add_prefixes(self, cache: str, by_prefix: Mapping[str, tuple[int, int]]) -> None:
+        for prefix, (hits, misses) in by_prefix.items():
+            if hits:
+                self._prefix_gets[cache, prefix, "hit"][0] += hits
+            if misses:
+                self._prefix_gets[cache, prefix, "miss"][0] += misses
+
+    def _make_prefix_cell(self, values: tuple[str, str, str]) -> tuple[Any, bool]:
+        cache, prefix, result = values
+        known = self._prefixes.setdefault(cache, set())
+        cells = self._metrics.cells(families.CACHE_PREFIX_GETS)
+        if prefix not in known and len(known) >= PREFIXES:
+            return cells[cache, OTHER, result], False
+        known.add(prefix)
+        return cells[values], cells.get(values) is not None
 
     def _fold_http(self, call: HTTPCall) -> None:
         values = (call.method, call.host, str(call.port or ""), str(call.status or ""), call.url_template)

@@ -33,7 +33,7 @@ class Call(Observation):
     def __init__(self, started: float, error: BaseException | None = None, outcome: str = "") -> None:
         self.started = started
         self.duration_seconds = perf_counter() - started
-        self._request = current_record.get()
+        self.request = current_record.get()
         block = current_block.get()
         self.block = block if block is None or not block.is_over else present_block()
         if error is None:

@@ -6,9 +6,10 @@ follow Micrometer's. ``error_type`` is "" where there was no error, so that a me
 
 from __future__ import annotations
 
-from typing import Final, Protocol
+from collections.abc import Callable
+from typing import Any, Final, Protocol
 
-from .cells import Declaration, Merge, scale
+from .cells import Declaration, HistogramSeries, Merge, Nowhere, Table, scale
 
 _DB_LABELS: Final = ("db_system_name", "db_operation_name", "db_query_summary", "error_type")
 _CACHE_LABELS: Final = ("cache", "cache_system")
@@ -43,6 +44,22 @@ class CountsMetrics(Protocol):
 
     def observe(self, declaration: Declaration, values: tuple[str, ...], value: float) -> None:
         """Count a value in a histogram."""
+        ...
+
+
+class KeepsSeries(CountsMetrics, Protocol):
+    """The same for a sink that counts so often that it keeps its own look-ups."""
+
+    def cells(self, declaration: Declaration) -> Table[Any]:
+        """Return the cells of a counter or gauge by label values."""
+        ...
+
+    def histograms(self, declaration: Declaration) -> Table[HistogramSeries | Nowhere]:
+        """Return the series of a histogram by label values."""
+        ...
+
+    def table(self, make: Callable[[Any], tuple[Any, bool]]) -> Table[Any]:
+        """Return a look-up of what ``make`` returns for a key, and whether that stands for the key alone."""
         ...
 
 

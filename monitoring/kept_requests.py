@@ -83,11 +83,7 @@ class KeptRequests:
 
     def _add(self, observation: Observation) -> None:
         request = observation.request
-        if request is not None:
-            self._add_to(request, observation)
-
-    def _add_to(self, request: RequestRecord, observation: Observation) -> None:
-        if request.finished:
+        if request is None or request.finished:
             return
         calls = request.calls
         if calls is None:
@@ -107,7 +103,7 @@ class KeptRequests:
             request.called = True
             request.db_calls += 1
             request.db_seconds += call.duration_seconds
-            self._add_to(request, call)
+            self._add(call)
 
     def _add_cache_call(self, call: CacheCall) -> None:
         request = call.request
@@ -115,7 +111,7 @@ class KeptRequests:
             request.called = True
             request.cache_hits += call.hits
             request.cache_misses += call.misses
-            self._add_to(request, call)
+            self._add(call)
 
     def _add_http_call(self, call: HTTPCall) -> None:
         request = call.request
@@ -123,7 +119,7 @@ class KeptRequests:
             request.called = True
             request.http_calls += 1
             request.http_seconds += call.response_seconds or call.duration_seconds
-            self._add_to(request, call)
+            self._add(call)
 
     def _add_llm_call(self, call: LLMCall) -> None:
         request = call.request
@@ -132,7 +128,7 @@ class KeptRequests:
             request.llm_calls += 1
             request.llm_tokens += call.input_tokens + call.output_tokens
             request.llm_cost_usd += float(call.cost_usd or 0)
-            self._add_to(request, call)
+            self._add(call)
 
     def _decide(self, record: RequestRecord) -> None:
         if not self._started:

@@ -199,6 +199,10 @@ class Metrics:
             known = self._histograms.setdefault(declaration.name, self.registry.histograms(declaration))
         return known
 
+    def table(self, make: Callable[[Any], tuple[Any, bool]]) -> Table[Any]:
+        """Return a look-up of what ``make`` puts together of those."""
+        return self.registry.table(make)
+
     def add(self, declaration: Declaration, values: tuple[str, ...], amount: float) -> None:
         """Add to a counter or gauge."""
         self.cells(declaration)[values][0] += amount

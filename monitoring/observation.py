@@ -107,6 +107,8 @@ class Observation:
     """Monotonic clock at the start, seconds."""
     block: Block | None = None
     """The block in which it happened."""
+    request: RequestRecord | None = None
+    """The request in which it happened; a request's own observation is that request."""
     opened: Block | None = None
     """The block that it was itself, of a span, agent or operation."""
 
@@ -124,14 +126,9 @@ class Observation:
         self.name = name
         self.outcome = outcome
         self.duration_seconds = duration_seconds
-        self._request = request
+        self.request = request
         self.exception = exception
         self.attributes = attributes
-
-    @property
-    def request(self) -> RequestRecord | None:
-        """Return the request in which it happened; a request's own observation is that request."""
-        return self._request
 
     def __repr__(self) -> str:
         return f"<Observation {self.kind} {self.name!r} {self.outcome} {self.duration_seconds:.6f} s>"
@@ -242,7 +239,7 @@ class RequestRecord(Observation):
         return self.route
 
     @property
-    def request(self) -> RequestRecord:
+    def request(self) -> RequestRecord:  # type: ignore[override]
         """Return this request."""
         return self
 

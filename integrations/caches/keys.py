@@ -32,13 +32,13 @@ def kind_of(key: Any) -> str:
 
 def _kind_of(key: Any, space: KeySpace | None) -> str:
     if not isinstance(key, str):
-        if not isinstance(key, bytes):
-            return ""
-        key = key.decode("utf-8", "replace")
+        key = key.decode("utf-8", "replace") if isinstance(key, bytes) else ""
     if space is not None:
         key = key.removeprefix(space.lead)
-    head, colon, _ = key.partition(":")
-    return (_kinds.get(head) or _checked(head)) if colon else ""
+    if ":" not in key:
+        return ""
+    head = key.partition(":")[0]
+    return _kinds.get(head) or _checked(head)
 
 
 def _checked(head: str) -> str:
@@ -55,8 +55,10 @@ def found(call: CacheCall, key: Any, hits: int, misses: int) -> None:
     space = layer.keys if layer is not None else None
     if space is not None and space.is_repeated:
         return
-    call.hits += hits
-    call.misses += misses
+    if hits:
+        call.hits += hits
+    if misses:
+        call.misses += misses
     kind = _kind_of(key, space)
     if kind:
         told = call.by_prefix

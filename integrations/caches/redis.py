@@ -26,23 +26,26 @@ from monitoring.integrations.layers import lies_below
 
 from .keys import found, found_each, found_some
 
-_NAMES_KEPT: Final = 500
+_WORDS_KEPT: Final = 500
 _NAME_LENGTH: Final = 32
 
-_names: dict[str, str] = {}
 _UNTOLD: Final = object()
 """The reply to a command of a pipeline that raised."""
 
 Tell = Callable[[CacheCall, Sequence[Any], Any], None]
 """Adds to a call what a command and its reply tell of hits, misses, entries put and removed."""
 
+_words: dict[Any, tuple[str, Tell | None]] = {}
+"""What the first words of commands mean: a name, and what its replies tell."""
+
 
 def _one(call: CacheCall, command: Sequence[Any], reply: Any) -> None:
-    found(call, command[1], *_MISS if reply is None else _HIT)
+    is_there = reply is not None
+    found(call, command[1], is_there, not is_there)
 
 
 def _whether(call: CacheCall, command: Sequence[Any], reply: Any) -> None:
-    found(call, command[1], *_HIT if reply else _MISS)
+    found(call, command[1], bool(reply), not reply)
 
 
 def _each_key(call: CacheCall, command: Sequence[Any], reply: Any) -> None:
@@ -88,8 +91,6 @@ def _set(call: CacheCall, command: Sequence[Any], reply: Any) -> None:
     (_exchanged if "GET" in command[3:] else _put)(call, command, reply)
 
 
-_HIT: Final = (1, 0)
-_MISS: Final = (0, 1)
 _TELLS: Final[dict[str, Tell]] = {
     **dict.fromkeys(("get", "getex", "hget", "json.get"), _one),
     **dict.fromkeys(("hexists", "hgetall"), _whether),
@@ -228,9 +229,7 @@ def _call(
     call.system = "redis"
     if cache:
         call.cache = cache
-    word = command[0]
-    name = call.name = _names.get(word) or _name(word)
-    tell = _TELLS.get(name)
+    call.name, tell = _words.get(command[0]) or _meaning(command[0])
     if tell is not None and error is None and len(command) > 1:
         tell(call, command, reply)
     return call
@@ -252,19 +251,19 @@ def _pipeline_call(
     told = replies if replies is not None and len(replies) == len(commands) else [_UNTOLD] * len(commands)
     for queued, reply in zip(commands, told):
         command = queued[0] if isinstance(queued, tuple) else queued.args
-        name = _names.get(command[0]) or _name(command[0])
+        name, tell = _words.get(command[0]) or _meaning(command[0])
         inner[name] = inner.get(name, 0) + 1
-        tell = _TELLS.get(name)
         if tell is not None and reply is not _UNTOLD and not isinstance(reply, Exception) and len(command) > 1:
             tell(call, command, reply)
     call.inner = inner
     return call
 
 
-def _name(word: Any) -> str:
-    """Return the command's first word, lower case: redis-py takes ``"GET the-key"`` as one word too."""
+def _meaning(word: Any) -> tuple[str, Tell | None]:
+    """Return the command that a first word stands for, lower case: redis-py takes ``"GET the-key"`` as one word too."""
     text = word.decode("ascii", "replace") if isinstance(word, bytes) else str(word)
     name = text.split(" ", 1)[0].lower()[:_NAME_LENGTH]
-    if len(_names) < _NAMES_KEPT and " " not in text and isinstance(word, str):
-        _names[word] = name
-    return name
+    meaning = name, _TELLS.get(name)
+    if len(_words) < _WORDS_KEPT and " " not in text and isinstance(word, str):
+        _words[word] = meaning
+    return meaning

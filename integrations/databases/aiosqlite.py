@@ -43,5 +43,5 @@ async def _observed(
 def _call(args: tuple[Any, ...], started: float, result: Any, error: BaseException | None) -> DatabaseCall:
     statement = args[1]
     if isinstance(result, sqlite3.Cursor):
-        return cursor_call("sqlite", result, statement, args, started, result, error)
+        return cursor_call("sqlite", result, statement, started, error)
     return statement_call("sqlite", statement, started, error)

@@ -8,10 +8,10 @@ looks for the mark of its connection at each call: without one it does what its 
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from time import perf_counter
 from types import TracebackType
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from monitoring.calls import DatabaseCall
 from monitoring.integrations.attachment import Link, report
@@ -19,6 +19,10 @@ from monitoring.integrations.marks import mark_of
 from monitoring.recorder import NullRecorder
 
 from .statements import describe
+
+T = TypeVar("T")
+Describe = Callable[[Any, Any, float, BaseException | None], DatabaseCall]
+"""Makes the observation of what a cursor did from the cursor, the statement, its start and what it raised."""
 
 _UNWRAPPED: Final = Link(NullRecorder)
 _UNWRAPPED.cut()
@@ -55,7 +59,7 @@ def statement_call(system: str, statement: object, started: float, error: BaseEx
 
 
 def cursor_call(
-    system: str, cursor: Any, statement: object, _: object, started: float, __: object, error: BaseException | None
+    system: str, cursor: Any, statement: object, started: float, error: BaseException | None
 ) -> DatabaseCall:
     """Return the observation of what a cursor of DB-API 2 has executed, with its ``rowcount``."""
     call = statement_call(system, statement, started, error)
@@ -66,22 +70,63 @@ def cursor_call(
     return call
 
 
+def executing(describe: Describe, method: Callable[..., T]) -> Callable[..., T]:
+    """Return a cursor's method with each call reported as it ended, as ``observing`` does with a client's function.
+
+    It is made once for a class, and not for each call, which would cost as much again.
+    """
+
+    def execute(self: Any, query: Any, *args: Any, **kwargs: Any) -> T:
+        recorder = link_of(self).recorder()
+        if recorder is None:
+            return method(self, query, *args, **kwargs)
+        started = perf_counter()
+        try:
+            result = method(self, query, *args, **kwargs)
+        except BaseException as error:
+            report(recorder, describe, self, query, started, error)
+            raise
+        report(recorder, describe, self, query, started, None)
+        return result
+
+    return execute
+
+
+def executing_async(describe: Describe, method: Callable[..., Awaitable[T]]) -> Callable[..., Coroutine[Any, Any, T]]:
+    """Do the same with a method that is awaited."""
+
+    async def execute(self: Any, query: Any, *args: Any, **kwargs: Any) -> T:
+        recorder = link_of(self).recorder()
+        if recorder is None:
+            return await method(self, query, *args, **kwargs)
+        started = perf_counter()
+        try:
+            result = await method(self, query, *args, **kwargs)
+        except BaseException as error:
+            report(recorder, describe, self, query, started, error)
+            raise
+        report(recorder, describe, self, query, started, None)
+        return result
+
+    return execute
+
+
 class timed:  # noqa: N801  (reads as a verb)
-    """Report a call that lasts as long as a block. ``describe`` gets what ``observing`` gives it, without a result."""
+    """Report a call that lasts as long as a block."""
 
-    __slots__ = ("_describe", "_link", "_recorder", "_started")
+    __slots__ = ("_describe", "_facts", "_recorder", "_started")
 
-    def __init__(self, link: Link, describe: Callable[..., DatabaseCall]) -> None:
-        self._link = link
+    def __init__(self, describe: Describe, cursor: Any, statement: Any) -> None:
         self._describe = describe
+        self._facts = (cursor, statement)
 
     def __enter__(self) -> None:
-        self._recorder = self._link.recorder()
+        self._recorder = link_of(self._facts[0]).recorder()
         self._started = perf_counter()
 
     def __exit__(self, _: type[BaseException] | None, error: BaseException | None, __: TracebackType | None) -> None:
         if self._recorder is not None:
-            report(self._recorder, self._describe, (), self._started, None, error)
+            report(self._recorder, self._describe, *self._facts, self._started, error)
 
 
 def method_of(target: Any, name: str) -> Callable[..., Any]:

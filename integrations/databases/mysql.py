@@ -12,11 +12,11 @@ from functools import cache, partial
 from typing import Any, Final
 
 from monitoring.calls import DatabaseCall
-from monitoring.integrations.attachment import Detach, Link, observing, observing_async
+from monitoring.integrations.attachment import Detach, Link
 from monitoring.integrations.layers import lies_below
 from monitoring.integrations.weak import replace_weakly
 
-from .cursors import cursor_call, link_of, method_of, subclass
+from .cursors import cursor_call, executing, executing_async, method_of, subclass
 
 _IN_BATCH: Final = "_monitoring_in_batch"
 """A slot that is filled while a cursor's ``executemany`` runs."""
@@ -49,50 +49,53 @@ def _observed_class(kind: Any) -> Any:
 
 
 def _members(kind: Any) -> dict[str, object]:
+    execute_one, execute_many = executing(_call, kind.execute), executing(_call, kind.executemany)
+
     def execute(self: Any, query: Any, args: Any = None) -> Any:
-        if hasattr(self, _IN_BATCH):
-            return kind.execute(self, query, args)
-        return observing(link_of(self), partial(_call, self, query), kind.execute)(self, query, args)
+        return (kind.execute if hasattr(self, _IN_BATCH) else execute_one)(self, query, args)
 
     def executemany(self: Any, query: Any, args: Any) -> Any:
         if hasattr(self, _IN_BATCH):
             return kind.executemany(self, query, args)
         setattr(self, _IN_BATCH, True)
         try:
-            return observing(link_of(self), partial(_call, self, query), kind.executemany)(self, query, args)
+            return execute_many(self, query, args)
         finally:
             delattr(self, _IN_BATCH)
 
     def callproc(self: Any, procname: str, args: Any = ()) -> Any:
-        describe = partial(_call, self, f"CALL {procname}")
-        return observing(link_of(self), describe, kind.callproc)(self, procname, args)
+        return call_procedure(self, procname, args)
 
+    call_procedure = executing(_procedure_call, kind.callproc)
     return {"execute": execute, "executemany": executemany, "callproc": callproc}
 
 
 def _async_members(kind: Any) -> dict[str, object]:
+    execute_one, execute_many = executing_async(_call, kind.execute), executing_async(_call, kind.executemany)
+
     async def execute(self: Any, query: Any, args: Any = None) -> Any:
-        if hasattr(self, _IN_BATCH):
-            return await kind.execute(self, query, args)
-        return await observing_async(link_of(self), partial(_call, self, query), kind.execute)(self, query, args)
+        return await (kind.execute if hasattr(self, _IN_BATCH) else execute_one)(self, query, args)
 
     async def executemany(self: Any, query: Any, args: Any) -> Any:
         if hasattr(self, _IN_BATCH):
             return await kind.executemany(self, query, args)
         setattr(self, _IN_BATCH, True)
         try:
-            describe = partial(_call, self, query)
-            return await observing_async(link_of(self), describe, kind.executemany)(self, query, args)
+            return await execute_many(self, query, args)
         finally:
             delattr(self, _IN_BATCH)
 
     async def callproc(self: Any, procname: str, args: Any = ()) -> Any:
-        describe = partial(_call, self, f"CALL {procname}")
-        return await observing_async(link_of(self), describe, kind.callproc)(self, procname, args)
+        return await call_procedure(self, procname, args)
 
+    call_procedure = executing_async(_procedure_call, kind.callproc)
     return {"execute": execute, "executemany": executemany, "callproc": callproc}
 
 
-def _call(cursor: Any, query: Any, *facts: Any) -> DatabaseCall:
+def _call(cursor: Any, query: Any, started: float, error: BaseException | None) -> DatabaseCall:
     system = "mariadb" if "mariadb" in cursor.connection.get_server_info().lower() else "mysql"
-    return cursor_call(system, cursor, query, *facts)
+    return cursor_call(system, cursor, query, started, error)
+
+
+def _procedure_call(cursor: Any, name: str, started: float, error: BaseException | None) -> DatabaseCall:
+    return _call(cursor, f"CALL {name}", started, error)

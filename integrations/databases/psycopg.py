@@ -9,15 +9,15 @@ from __future__ import annotations
 import inspect
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
 from contextlib import aclosing, asynccontextmanager, contextmanager
-from functools import cache, partial
+from functools import cache
 from typing import Any
 
 from monitoring.calls import DatabaseCall
-from monitoring.integrations.attachment import Detach, Link, observing, observing_async
+from monitoring.integrations.attachment import Detach, Link
 from monitoring.integrations.layers import lies_below
 from monitoring.integrations.weak import replace_weakly
 
-from .cursors import cursor_call, link_of, subclass, timed
+from .cursors import cursor_call, executing, executing_async, subclass, timed
 
 
 def carrier(client: Any) -> Any:
@@ -40,53 +40,48 @@ def _observed_class(kind: Any) -> Any:
 
 
 def _members(kind: Any) -> dict[str, object]:
-    def execute(self: Any, query: Any, *args: Any, **kwargs: Any) -> Any:
-        return observing(link_of(self), partial(_call, self, query), kind.execute)(self, query, *args, **kwargs)
-
-    def executemany(self: Any, query: Any, *args: Any, **kwargs: Any) -> None:
-        observing(link_of(self), partial(_call, self, query), kind.executemany)(self, query, *args, **kwargs)
-
     def stream(self: Any, query: Any, *args: Any, **kwargs: Any) -> Generator[Any, Any, None]:
-        with timed(link_of(self), partial(_call, self, query)):
+        with timed(_call, self, query):
             yield from kind.stream(self, query, *args, **kwargs)
 
     @contextmanager
     def copy(self: Any, statement: Any, *args: Any, **kwargs: Any) -> Iterator[Any]:
-        describe = partial(_call, self, statement)
-        with timed(link_of(self), describe), kind.copy(self, statement, *args, **kwargs) as copying:
+        with timed(_call, self, statement), kind.copy(self, statement, *args, **kwargs) as copying:
             yield copying
 
-    return {"execute": execute, "executemany": executemany, "stream": stream, "copy": copy}
+    return {
+        "execute": executing(_call, kind.execute),
+        "executemany": executing(_call, kind.executemany),
+        "stream": stream,
+        "copy": copy,
+    }
 
 
 def _async_members(kind: Any) -> dict[str, object]:
-    async def execute(self: Any, query: Any, *args: Any, **kwargs: Any) -> Any:
-        describe = partial(_call, self, query)
-        return await observing_async(link_of(self), describe, kind.execute)(self, query, *args, **kwargs)
-
-    async def executemany(self: Any, query: Any, *args: Any, **kwargs: Any) -> None:
-        describe = partial(_call, self, query)
-        await observing_async(link_of(self), describe, kind.executemany)(self, query, *args, **kwargs)
-
     async def stream(self: Any, query: Any, *args: Any, **kwargs: Any) -> AsyncGenerator[Any, None]:
-        with timed(link_of(self), partial(_call, self, query)):
+        with timed(_call, self, query):
             async with aclosing(kind.stream(self, query, *args, **kwargs)) as rows:
                 async for row in rows:
                     yield row
 
     @asynccontextmanager
     async def copy(self: Any, statement: Any, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
-        with timed(link_of(self), partial(_call, self, statement)):
+        with timed(_call, self, statement):
             async with kind.copy(self, statement, *args, **kwargs) as copying:
                 yield copying
 
-    return {"execute": execute, "executemany": executemany, "stream": stream, "copy": copy}
+    return {
+        "execute": executing_async(_call, kind.execute),
+        "executemany": executing_async(_call, kind.executemany),
+        "stream": stream,
+        "copy": copy,
+    }
 
 
-def _call(cursor: Any, query: Any, *facts: Any) -> DatabaseCall:
+def _call(cursor: Any, query: Any, started: float, error: BaseException | None) -> DatabaseCall:
     if not isinstance(query, str | bytes):
         query = _composed(query, cursor)
-    return cursor_call("postgresql", cursor, query, *facts)
+    return cursor_call("postgresql", cursor, query, started, error)
 
 
 def _composed(query: Any, cursor: Any) -> str:

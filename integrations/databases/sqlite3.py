@@ -6,16 +6,15 @@ So open them with the class of here, or with a Python subclass of one's own, whi
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
 from functools import cache, partial
 from typing import Any, Final
 
 from monitoring.integrations import wrap
-from monitoring.integrations.attachment import Detach, Link, observing
+from monitoring.integrations.attachment import Detach, Link
 from monitoring.integrations.layers import lies_below
 from monitoring.integrations.weak import replace_weakly
 
-from .cursors import cursor_call, link_of, method_of, subclass
+from .cursors import cursor_call, executing, method_of, subclass
 
 _METHODS: Final = ("execute", "executemany", "executescript")
 
@@ -62,11 +61,5 @@ def attach(client: Any, link: Link) -> Detach:
 @cache
 def _observed_class(kind: Any) -> Any:
     """Return a subclass of a cursor class whose cursors report what they execute."""
-    return subclass(kind, {name: _observed_method(getattr(kind, name)) for name in _METHODS})
-
-
-def _observed_method(method: Callable[..., Any]) -> Callable[..., Any]:
-    def execute(self: Any, sql: str, *args: Any) -> Any:
-        return observing(link_of(self), partial(cursor_call, "sqlite", self, sql), method)(self, sql, *args)
-
-    return execute
+    describe = partial(cursor_call, "sqlite")
+    return subclass(kind, {name: executing(describe, getattr(kind, name)) for name in _METHODS})
