@@ -46,16 +46,21 @@ class Link:
         self._attached = False
 
 
-def observing(link: Link, describe: Describe, function: Callable[..., T]) -> Callable[..., T]:
+def observing(
+    link: Link, describe: Describe, function: Callable[..., T], through: Kind | None = None
+) -> Callable[..., T]:
     """Return ``function`` with each call reported as it ended. Result and exception are the caller's as they are.
 
-    It is a closure, and reports a success by itself: passing on what it needs would double what it costs.
+    A client may work ``through`` others of a kind: what a wrapped one below reports is not reported again. It is one
+    closure, which reports a success by itself: passing on what it needs would double what it costs.
     """
 
     def observed(*args: Any, **kwargs: Any) -> T:
         recorder = link.recorder()
         if recorder is None:
             return function(*args, **kwargs)
+        if through is not None and has_clients_below(through):
+            return within(Layer(through, link.name), recorder, describe, function, *args, **kwargs)
         started = perf_counter()
         try:
             result = function(*args, **kwargs)
@@ -74,7 +79,7 @@ def observing(link: Link, describe: Describe, function: Callable[..., T]) -> Cal
 
 
 def observing_async(
-    link: Link, describe: Describe, function: Callable[..., Awaitable[T]]
+    link: Link, describe: Describe, function: Callable[..., Awaitable[T]], through: Kind | None = None
 ) -> Callable[..., Coroutine[Any, Any, T]]:
     """Do the same with a function that is awaited."""
 
@@ -82,6 +87,8 @@ def observing_async(
         recorder = link.recorder()
         if recorder is None:
             return await function(*args, **kwargs)
+        if through is not None and has_clients_below(through):
+            return await within_async(Layer(through, link.name), recorder, describe, function, *args, **kwargs)
         started = perf_counter()
         try:
             result = await function(*args, **kwargs)
@@ -90,38 +97,6 @@ def observing_async(
             raise
         report(recorder, describe, args, started, result, None)
         return result
-
-    return observed
-
-
-def layering(kind: Kind, link: Link, describe: Describe, function: Callable[..., T]) -> Callable[..., T]:
-    """Do the same for a client that works through others: a call that a wrapped one below reports is not reported."""
-    alone = observing(link, describe, function)
-
-    def observed(*args: Any, **kwargs: Any) -> T:
-        if not has_clients_below(kind):
-            return alone(*args, **kwargs)
-        recorder = link.recorder()
-        if recorder is None:
-            return function(*args, **kwargs)
-        return within(Layer(kind, link.name), recorder, describe, function, *args, **kwargs)
-
-    return observed
-
-
-def layering_async(
-    kind: Kind, link: Link, describe: Describe, function: Callable[..., Awaitable[T]]
-) -> Callable[..., Coroutine[Any, Any, T]]:
-    """Do the same with a function that is awaited."""
-    alone = observing_async(link, describe, function)
-
-    async def observed(*args: Any, **kwargs: Any) -> T:
-        if not has_clients_below(kind):
-            return await alone(*args, **kwargs)
-        recorder = link.recorder()
-        if recorder is None:
-            return await function(*args, **kwargs)
-        return await within_async(Layer(kind, link.name), recorder, describe, function, *args, **kwargs)
 
     return observed
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from monitoring.calls import ToolCall
 from monitoring.context import present_block
-from monitoring.integrations.attachment import Detach, Link, layering_async, observing_async, replace_attribute
+from monitoring.integrations.attachment import Detach, Link, observing_async, replace_attribute
 from monitoring.integrations.layers import lies_below
 
 from .running import NAME_LENGTH
@@ -22,7 +22,7 @@ def attach(client: Any, link: Link) -> Detach:
     """Observe ``call_tool``. A ``Client`` works through a session, which may be wrapped, too."""
     call_tool = client.call_tool
     if hasattr(client, "session"):
-        observed = layering_async("span", link, _describe, call_tool)
+        observed = observing_async(link, _describe, call_tool, "span")
     else:
         lies_below("span")
         observed = observing_async(link, _describe, call_tool)

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any, Final
 
 from monitoring.calls import CacheCall
-from monitoring.integrations.attachment import Detach, Link, layering, replace_attributes, within_async
+from monitoring.integrations.attachment import Detach, Link, observing, replace_attributes, within_async
 from monitoring.integrations.layers import Describe, Layer
 
 from .keys import KeySpaces, found_each
@@ -59,5 +59,5 @@ def attach(client: Any, link: Link) -> Detach:
 
     system = getattr(client, "NAME", "") or "aiocache"
     return replace_attributes(
-        client, observed_methods(client, link, system, _COMMANDS, partial(layering, "cache"), timing)
+        client, observed_methods(client, link, system, _COMMANDS, partial(observing, through="cache"), timing)
     )

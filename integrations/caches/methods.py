@@ -15,7 +15,7 @@ from .keys import found, found_each
 Tell = Callable[[CacheCall, Any, Any], None]
 """Adds to a call what its first argument (a key, keys, entries) and its result tell."""
 Timing = Callable[..., Any]
-"""``observing`` or ``layering``, or their async forms."""
+"""``observing``, or what does as much for a cache that works through others, or their async forms."""
 
 ABSENT: Final = object()
 """What look-ups are asked to return for a key that is not there: None may have been stored."""

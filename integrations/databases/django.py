@@ -14,7 +14,7 @@ from typing import Any, Final
 from weakref import WeakSet
 
 from monitoring.calls import DatabaseCall
-from monitoring.integrations.attachment import Detach, Link, attempt, layering, replace_attribute
+from monitoring.integrations.attachment import Detach, Link, attempt, observing, replace_attribute
 from monitoring.integrations.layers import lies_below
 from monitoring.recorder import Recorder
 
@@ -109,7 +109,7 @@ _wrappers: Final[WeakSet[Any]] = WeakSet()
 
 def _wrapper(connection: Any, link: Link) -> Any:
     describe_call = partial(_call, _SYSTEMS.get(connection.vendor, connection.vendor))
-    wrapper = layering("db", link, describe_call, _execute)
+    wrapper = observing(link, describe_call, _execute, through="db")
     _wrappers.add(wrapper)
     return wrapper
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from monitoring.calls import DatabaseCall
 from monitoring.context import muted
-from monitoring.integrations.attachment import Detach, Link, layering, replace_attributes
+from monitoring.integrations.attachment import Detach, Link, observing, replace_attributes
 
 from .sqlalchemy_pool import Pools, observe_transactions, pool_name
 from .statements import describe
@@ -36,9 +36,9 @@ def attach(client: Any, link: Link) -> Detach:
     describe_call = partial(_call, system)
     pools = Pools(link, pool_name(link, engine.url, dialect), system)
     replacements = {
-        "do_execute": layering("db", link, describe_call, dialect.do_execute),
-        "do_executemany": layering("db", link, describe_call, dialect.do_executemany),
-        "do_execute_no_params": layering("db", link, describe_call, dialect.do_execute_no_params),
+        "do_execute": observing(link, describe_call, dialect.do_execute, through="db"),
+        "do_executemany": observing(link, describe_call, dialect.do_executemany, through="db"),
+        "do_execute_no_params": observing(link, describe_call, dialect.do_execute_no_params, through="db"),
         "initialize": partial(_unseen, dialect.initialize),
         **observe_transactions(dialect, pools),
     }
@@ -59,12 +59,11 @@ def _unseen(initialize: Callable[..., None], connection: Any) -> None:
 
 
 def _call(system: str, args: tuple[Any, ...], started: float, _: None, error: BaseException | None) -> DatabaseCall:
-    cursor, statement = args[:2]
     call = DatabaseCall(started, error)
     call.system = system
-    call.name, call.operation, call.statement = describe(statement)
+    call.name, call.operation, call.statement = describe(args[1])
     if error is None:
-        rows = cursor.rowcount
+        rows = args[0].rowcount
         if rows.__class__ is int and rows >= 0:
             call.rows = rows
     return call

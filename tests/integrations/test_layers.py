@@ -10,7 +10,7 @@ import pytest
 
 from monitoring.calls import CacheCall, Call, DatabaseCall
 from monitoring.integrations import attachment
-from monitoring.integrations.attachment import Link, layering, layering_async, observing, report
+from monitoring.integrations.attachment import Link, observing, observing_async, report
 from monitoring.integrations.layers import current_layer
 from monitoring.recorder import Recorder
 from monitoring.testing import MemorySink
@@ -55,7 +55,7 @@ def names(sink: MemorySink) -> list[str]:
 
 def test_what_nobody_below_counts_is_counted_by_the_outer_client(sink: MemorySink, recorder: Recorder) -> None:
     """Its inner client is not wrapped."""
-    assert layering("cache", link(recorder), OUTER, lambda: 7)() == 7
+    assert observing(link(recorder), OUTER, through="cache", function=lambda: 7)() == 7
     assert names(sink) == ["outer"]
     assert current_layer.get() is None
 
@@ -67,8 +67,8 @@ def test_the_innermost_counts_each_of_its_calls(sink: MemorySink, recorder: Reco
         for _ in range(2):
             observing(link(recorder, "redis"), INNER, lambda: None)()
 
-    middle = layering("cache", link(recorder, "middle"), MIDDLE, act)
-    layering("cache", link(recorder, "pages"), OUTER, middle)()
+    middle = observing(link(recorder, "middle"), MIDDLE, through="cache", function=act)
+    observing(link(recorder, "pages"), OUTER, through="cache", function=middle)()
     assert names(sink) == ["inner", "inner"]
     assert [call.cache for call in sink.of_kind("cache")] == ["pages", "pages"]  # type: ignore[attr-defined]
 
@@ -80,16 +80,16 @@ def test_a_failure_is_counted_once(sink: MemorySink, recorder: Recorder) -> None
         raise LookupError("gone")
 
     with pytest.raises(LookupError):
-        layering("cache", link(recorder), OUTER, observing(link(recorder), INNER, fail))()
+        observing(link(recorder), OUTER, through="cache", function=observing(link(recorder), INNER, fail))()
     assert names(sink) == ["inner"]
     with pytest.raises(LookupError):
-        layering("cache", link(recorder), OUTER, fail)()
+        observing(link(recorder), OUTER, through="cache", function=fail)()
     assert [(call.name, call.outcome) for call in sink.observations] == [("inner", "error"), ("outer", "error")]
 
 
 def test_calls_of_another_kind_are_none_of_its_own(sink: MemorySink, recorder: Recorder) -> None:
     """A cache that lies in a database makes both kinds of calls."""
-    layering("cache", link(recorder), OUTER, observing(link(recorder), database_call, lambda: None))()
+    observing(link(recorder), OUTER, through="cache", function=observing(link(recorder), database_call, lambda: None))()
     assert [call.kind for call in sink.observations] == ["db", "cache"]
 
 
@@ -100,7 +100,7 @@ def test_what_a_driver_tells_after_the_call_is_part_of_it(sink: MemorySink, reco
         asyncio.get_running_loop().call_soon(report, recorder, INNER, (), 0.0, None, None)
 
     async def scenario() -> None:
-        await layering_async("cache", link(recorder), OUTER, act)()
+        await observing_async(link(recorder), OUTER, through="cache", function=act)()
         await asyncio.sleep(0)
 
     asyncio.run(scenario())
@@ -118,7 +118,10 @@ def test_layers_of_tasks_do_not_mix(sink: MemorySink, recorder: Recorder) -> Non
 
     async def scenario() -> None:
         await asyncio.gather(
-            *(layering_async("cache", link(recorder), OUTER, partial(through, wrapped=one))() for one in (True, False))
+            *(
+                observing_async(link(recorder), OUTER, through="cache", function=partial(through, wrapped=one))()
+                for one in (True, False)
+            )
         )
 
     asyncio.run(scenario())
@@ -133,5 +136,5 @@ def test_a_failing_description_is_not_counted(sink: MemorySink) -> None:
     def broken(*_: object) -> Call:
         raise RuntimeError("a bug")
 
-    layering("cache", link(recorder), OUTER, observing(link(recorder), broken, lambda: None))()
+    observing(link(recorder), OUTER, through="cache", function=observing(link(recorder), broken, lambda: None))()
     assert (names(sink), len(failures)) == (["outer"], 1)
