@@ -12,6 +12,8 @@ import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
+from .utils.forks import unforked
+
 if TYPE_CHECKING:
     from .flusher import Flusher
 
@@ -86,7 +88,7 @@ class Background:
             self._wake.clear()
 
     def _made(self) -> Flusher:
-        with self._making:
+        with unforked(), self._making:  # what is being imported, no child could import
             if self._flusher is None:
                 self._flusher = self._make_flusher()
             return self._flusher

@@ -24,6 +24,7 @@ from monitoring.store.database import Database
 from monitoring.store.facts import EventFact
 from monitoring.testing import use
 from tests.cells.support import forks_beside_threads, in_child, run_program
+from tests.support.forks import telling_gate
 from tests.support.processes import poll
 
 
@@ -210,6 +211,23 @@ def test_a_forked_child_has_none_until_it_starts_its_own(background: Background,
     assert in_child(work) == (True, [], 1, True)
 
 
+@forks_beside_threads
+def test_a_fork_waits_until_the_flusher_is_made(rounds: Rounds, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It imports much, and what is half imported by a thread that is not there can never be imported in the child."""
+    gate, begun = telling_gate(monkeypatch), threading.Event()
+
+    def make() -> Any:
+        begun.set()
+        gate.fork_is_near.wait(10)
+        return rounds.make()
+
+    background = Background(make, on_failure=lambda part, error: None)
+    background.start()
+    begun.wait(10)
+    assert in_child(lambda: rounds.made) == 1
+    background.stop()
+
+
 # In an app
 
 
@@ -300,6 +318,29 @@ def test_workers_of_a_preloading_master_write_for_themselves(app: App) -> None:
     assert flusher_threads() == []
     app.monitoring.flush()
     assert app.events() == 3
+
+
+def test_a_child_ends_at_once_that_is_forked_while_the_first_round_begins(tmp_path: Path) -> None:
+    """The parent's thread imports SQLAlchemy just then; the child's thread does its rounds, and is gone at the end."""
+    program = (
+        "import os, sys, threading, monitoring\n"
+        "from monitoring.monitor import write_what_waits\n"
+        "current = monitoring.configure(store=sys.argv[1], log_destination=sys.argv[2])\n"
+        "current.background.start()\n"
+        "while 'sqlalchemy' not in sys.modules: pass\n"
+        "if (child := os.fork()) == 0:\n"
+        "    monitoring.track('ended')\n"
+        "    current.background.start()\n"
+        "    write_what_waits()\n"
+        "    os._exit('monitoring-flusher' in [thread.name for thread in threading.enumerate()])\n"
+        "print(os.waitpid(child, 0)[1])"
+    )
+    store = str(tmp_path / "store")
+    assert run_program(program, store, str(tmp_path / "lines.log"), PYTHONWARNINGS="ignore").stdout == "0\n"
+    database = Database(store)
+    with database.reading() as connection:
+        assert list(connection.scalars(select(schema.event.c.name))) == ["ended"]
+    database.close()
 
 
 @forks_beside_threads

@@ -142,7 +142,7 @@ class _Worker:
         began = getattr(request, "time_start", None)
         report_unrun(self._link, outcome, _work, task, context, error=error, ran_since=began)
         if not self._runs_tasks:
-            attempt(self._link, write_what_waits)  # now: no thread of ours is to hold a lock when a child is forked
+            attempt(self._link, write_what_waits)  # now: the leases of a thread that lived on would hold up children
 
     def worker_init(self, **_: Any) -> None:
         attempt(self._link, import_for_children)

@@ -197,7 +197,7 @@ def _handle_job_failure(
     result = handle(job, *args, **kwargs)
     if is_lost:
         attempt(link, _report_lost, link, job, is_stopped)
-        attempt(link, write_what_waits)  # now: no thread of ours is to hold a lock when the next work-horse is forked
+        attempt(link, write_what_waits)  # now: the leases of a thread that lived on would hold up the next work-horse
     return result
 
 

@@ -25,7 +25,9 @@ _INSTALLED: Final = "_monitoring"
 
 
 class WebIntegration(Protocol):
-    """What the module of a framework provides."""
+    """What the module of a framework provides; where not every app can be installed into, also ``refuse(app)``, which
+    raises TypeError for one that cannot.
+    """
 
     def install(self, app: Any, monitoring: Monitoring) -> None:
         """Put the middleware outside everything in ``app``, in place."""
@@ -43,6 +45,8 @@ def install_into(app: Any, settings: Mapping[str, Any]) -> Monitoring:
     known = noted.get(_INSTALLED)
     if isinstance(known, Monitoring):
         return known
+    if hasattr(integration, "refuse"):
+        integration.refuse(app)
     monitoring = configure(**settings)
     integration.install(app, monitoring)
     noted[_INSTALLED] = monitoring

@@ -25,13 +25,17 @@ from .aiohttp_exchange import Exchange, is_observed
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-def install(app: Any, monitoring: Monitoring) -> None:
-    """Put a middleware outside the app's others. Raise TypeError for an app that was started or mounted already."""
+def refuse(app: Any) -> None:
+    """Raise TypeError for an app that was started or mounted already: its middlewares cannot be changed any more."""
     if app.pre_frozen:
         raise TypeError(
             "install() got an aiohttp app that is started or part of another one already; "
-            "install into the outermost app, before it is run."
+            "it accepts one that is neither: install into the outermost app, before it is run."
         )
+
+
+def install(app: Any, monitoring: Monitoring) -> None:
+    """Put a middleware outside the app's others."""
     outermost = _Outermost(monitoring)
     app.middlewares.insert(0, outermost)
     app.on_startup.append(outermost.begin)

@@ -12,7 +12,8 @@ from typing import Any, Literal
 from ..alerting.reports import EpisodeRow, NotificationRow
 from ..store.alert_records import AlertEvent
 from ..store.errors import ErrorEvent, Frequency, GroupRow
-from ..store.requests import FoundStatement, KeptRequest, Span
+from ..store.facts import FindingFact, SpanFact
+from ..store.requests import KeptRequest
 from ..system_resources import HostUse, ProcessUse
 
 HealthStatus = Literal["pass", "warn", "fail"]
@@ -532,10 +533,10 @@ class RequestDetailShape:
     path: str
     bytes_sent: int
     process: str
-    spans: Sequence[Span]
+    spans: Sequence[SpanFact]
     spans_dropped: int
     lines: Sequence[Mapping[str, Any]]
-    findings: Sequence[FoundStatement]
+    findings: Sequence[FindingFact]
     error: ErrorEvent | None
     baseline: StatsShape
 

@@ -22,6 +22,7 @@ from sqlalchemy import URL, Connection, Engine, event, make_url, select
 from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, NoSuchModuleError
 
 from ..context import muted
+from ..utils.forks import unforked
 from . import schema
 from .dialects import Lock, be_alone
 
@@ -39,7 +40,6 @@ READ_SECONDS: Final = 5.0
 _WRITES: Final = "monitoring_writes"
 _POLL_SECONDS: Final = 0.01
 _WAL_BYTES: Final = 16 * 1024 * 1024
-_FORK_PATIENCE_SECONDS: Final = 5.0
 
 
 class StoreUnusable(Exception):
@@ -102,10 +102,11 @@ class Database:
 
     def close(self) -> None:
         """Close all connections; the next use opens new ones."""
-        with self._lock:
-            engine, self._engine = self._engine, None
-        if engine is not None:
-            engine.dispose()
+        with unforked():
+            with self._lock:
+                engine, self._engine = self._engine, None
+            if engine is not None:
+                engine.dispose()
 
     def size_bytes(self) -> int:
         """Return what the embedded database takes on the disk, its log included; 0 for another one."""
@@ -115,7 +116,7 @@ class Database:
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
-        """Let one thread of this process write at a time, and a fork wait for it: see ``_before_fork``."""
+        """Let one thread of this process write at a time."""
         if self.path is None:
             yield
             return
@@ -129,7 +130,7 @@ class Database:
 
     @contextlib.contextmanager
     def _connected(self) -> Iterator[Connection]:
-        with muted():
+        with muted(), self._whole():
             try:
                 with self._opened().connect() as connection:
                     yield connection
@@ -140,8 +141,12 @@ class Database:
                     self._set_aside()
                 raise StoreUnusable(_reason(error)) from error
 
+    def _whole(self) -> contextlib.AbstractContextManager[None]:
+        """Let forks wait: a child that has SQLite's locks as they are while it reads would wait for them for ever."""
+        return contextlib.nullcontext() if self.path is None else unforked()
+
     def _opened(self) -> Engine:
-        with self._lock:
+        with unforked(), self._lock:
             if self._engine is not None and self._was_replaced():
                 self._engine.dispose()
                 self._engine = None
@@ -338,27 +343,12 @@ def _wait_for_lock(fd: int) -> None:
 
 _databases: weakref.WeakSet[Database] = weakref.WeakSet()
 _inherited: list[Engine] = []
-_forking = threading.local()
-
-
-def _before_fork() -> None:
-    """Let no thread write, or open a database: SQLite in the child would wait for the end of it for ever."""
-    _forking.databases = list(_databases)
-    locks = [lock for database in _forking.databases for lock in (database._writing, database._lock)]
-    _forking.held = [lock for lock in locks if lock.acquire(timeout=_FORK_PATIENCE_SECONDS)]
-
-
-def _after_fork_in_parent() -> None:
-    for lock in _forking.held:
-        lock.release()
-    _forking.databases = _forking.held = []
 
 
 def _after_fork_in_child() -> None:
-    for database in _forking.databases:
+    for database in list(_databases):
         database._leave_to_parent()
-    _forking.databases = _forking.held = []
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
+    os.register_at_fork(after_in_child=_after_fork_in_child)

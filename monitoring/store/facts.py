@@ -27,7 +27,7 @@ class SpanFact:
 
 @dataclass(frozen=True, slots=True)
 class FindingFact:
-    """What is odd about the database statements of a kept request; see ``observation.Finding``."""
+    """What is odd about the database statements of a kept request: one is ``repeated``, or ``slow``."""
 
     kind: str
     name: str

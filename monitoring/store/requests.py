@@ -10,6 +10,7 @@ import orjson
 from sqlalchemy import CompoundSelect, Connection, Row, Select, literal, select
 
 from . import schema
+from .facts import FindingFact, SpanFact
 
 LIMIT: Final = 100
 
@@ -38,31 +39,6 @@ class KeptRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
-    """A call or block of a kept request; see ``facts.SpanFact``."""
-
-    kind: str
-    name: str
-    outcome: str
-    offset_seconds: float
-    duration_seconds: float
-    parent: int
-    detail: Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class FoundStatement:
-    """What is odd about the database statements of a kept request: one is ``repeated``, or ``slow``."""
-
-    kind: str
-    name: str
-    statement: str
-    place: str
-    times: int
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
 class RequestDetail:
     """One kept request with its spans by their start, its log lines in order, and what was found of its statements."""
 
@@ -71,10 +47,10 @@ class RequestDetail:
     path: str
     bytes_sent: int
     process: str
-    spans: tuple[Span, ...]
+    spans: tuple[SpanFact, ...]
     spans_dropped: int
     lines: tuple[Mapping[str, Any], ...]
-    findings: tuple[FoundStatement, ...]
+    findings: tuple[FindingFact, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,7 +106,7 @@ def read(connection: Connection, request_id: str) -> RequestDetail | None:
     spans = connection.execute(select(schema.span).where(schema.span.c.request == row.id).order_by(schema.span.c.seq))
     lines = connection.execute(select(schema.line).where(schema.line.c.request == row.id).order_by(schema.line.c.seq))
     findings = connection.execute(
-        select(*(schema.finding.c[field.name] for field in fields(FoundStatement)))
+        select(*(schema.finding.c[field.name] for field in fields(FindingFact)))
         .where(schema.finding.c.request == row.id)
         .order_by(schema.finding.c.seq)
     )
@@ -143,7 +119,7 @@ def read(connection: Connection, request_id: str) -> RequestDetail | None:
         spans=tuple(_span(span) for span in spans),
         spans_dropped=row.spans_dropped,
         lines=tuple(orjson.loads(line.text) for line in lines),
-        findings=tuple(FoundStatement(**found._mapping) for found in findings),
+        findings=tuple(FindingFact(**found._mapping) for found in findings),
     )
 
 
@@ -172,6 +148,6 @@ def _kept(row: Row[Any]) -> KeptRequest:
     return KeptRequest(**{field.name: row._mapping[field.name] for field in fields(KeptRequest)})
 
 
-def _span(row: Row[Any]) -> Span:
-    values = {field.name: row._mapping[field.name] for field in fields(Span)}
-    return Span(**{**values, "detail": orjson.loads(row.detail)})
+def _span(row: Row[Any]) -> SpanFact:
+    values = {field.name: row._mapping[field.name] for field in fields(SpanFact)}
+    return SpanFact(**{**values, "detail": orjson.loads(row.detail)})

@@ -19,7 +19,9 @@ from monitoring.context import is_muted
 from monitoring.store import database as module
 from monitoring.store import schema
 from monitoring.store.database import Database, FactRefused, StoreUnusable
+from monitoring.utils import forks
 from tests.cells.support import Forked, forks_beside_threads, in_child
+from tests.support.forks import telling_gate
 from tests.support.processes import poll
 
 
@@ -402,49 +404,38 @@ def test_a_child_never_closes_what_its_parent_opened(database: Database) -> None
     assert in_child(work)
 
 
-class _Lock:
-    """A lock that tells when somebody waits for it."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self.is_waited_for = threading.Event()
-        self.release = self._lock.release
-
-    def acquire(self, timeout: float) -> bool:
-        if self._lock.locked():
-            self.is_waited_for.set()
-        return self._lock.acquire(timeout=timeout)
-
-
+@pytest.mark.parametrize("use", ["writing", "reading", "maintaining"])
 @forks_beside_threads
-def test_a_fork_waits_for_the_end_of_a_write(database: Database) -> None:
-    """A child that is forked in the middle of one would find the database locked for ever."""
+def test_a_fork_waits_for_whoever_uses_the_database(
+    database: Database, use: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A child that is forked while SQLite is at work, if only to read, would wait for its locks for ever."""
+    gate = telling_gate(monkeypatch)
     write(database, "before")
-    begun, lock = threading.Event(), _Lock()
-    database._writing = lock  # type: ignore[assignment]
+    begun, ended = threading.Event(), threading.Event()
 
-    def write_slowly() -> None:
-        with database.writing() as connection:
-            note(connection, "slow")
+    def use_slowly() -> None:
+        with getattr(database, use)():
             begun.set()
-            lock.is_waited_for.wait(10)
+            gate.fork_is_near.wait(10)
+            ended.set()
 
-    writer = threading.Thread(target=write_slowly)
-    writer.start()
+    user = threading.Thread(target=use_slowly)
+    user.start()
     begun.wait(10)
 
-    def work() -> set[str]:
+    def work() -> tuple[bool, set[str]]:
         write(database, "child")
-        return noted(database)
+        return ended.is_set(), noted(database)
 
-    assert in_child(work) == {"before", "slow", "child"}
-    writer.join()
+    assert in_child(work) == (True, {"before", "child"})
+    user.join()
 
 
 @forks_beside_threads
 def test_a_fork_does_not_wait_for_ever(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A write that does not end holds a fork up for a second and no longer; the parent goes on."""
-    monkeypatch.setattr(module, "_FORK_PATIENCE_SECONDS", 0.01)
+    """A write that does not end holds a fork up for some time and no longer; the parent goes on."""
+    monkeypatch.setattr(forks, "PATIENCE_SECONDS", 0.01)
     with database.writing() as connection:
         assert in_child(lambda: "forked") == "forked"
         note(connection, "slow")

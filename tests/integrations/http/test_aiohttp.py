@@ -73,7 +73,8 @@ def test_the_users_trace_configs_go_on(sink: MemorySink, url: str) -> None:
 def test_a_users_trace_config_that_raises_is_the_users(sink: MemorySink, url: str) -> None:
     """Its error reaches the caller, and the request ends as an error."""
 
-    async def broken(*_: Any) -> None:
+    async def broken(_: Any, __: Any, parameters: aiohttp.TraceRequestEndParams) -> None:
+        parameters.response.close()  # as later versions of aiohttp do themselves
         raise LookupError
 
     async def scenario(session: aiohttp.ClientSession) -> None:

@@ -8,13 +8,13 @@ from decimal import Decimal
 from typing import Any
 
 import anthropic
-import httpx2
 import pytest
 
 import monitoring
 from monitoring.testing import MemorySink, use
-from tests.integrations.llm.subjects import CLAUDE, AnthropicSubject, calls, says
+from tests.integrations.llm.subjects import CLAUDE, AnthropicSubject, calls, http_library, says
 
+httpx = http_library(anthropic)
 PRICE = 111 * Decimal(1) / 1_000_000 + 22 * Decimal(5) / 1_000_000
 
 
@@ -157,5 +157,5 @@ def streamed(events: list[dict[str, Any]]) -> anthropic.Anthropic:
 
 
 def _client(content: str, kind: str) -> anthropic.Anthropic:
-    transport = httpx2.MockTransport(lambda _: httpx2.Response(200, content=content, headers={"content-type": kind}))
-    return monitoring.wrap(anthropic.Anthropic(api_key="x", http_client=httpx2.Client(transport=transport)))
+    transport = httpx.MockTransport(lambda _: httpx.Response(200, content=content, headers={"content-type": kind}))
+    return monitoring.wrap(anthropic.Anthropic(api_key="x", http_client=httpx.Client(transport=transport)))

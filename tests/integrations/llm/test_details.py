@@ -10,7 +10,6 @@ from decimal import Decimal
 from typing import Any
 
 import anthropic
-import httpx2
 import openai
 import pytest
 
@@ -32,7 +31,18 @@ from tests.integrations.llm.recorded import (
     WHOLE_MESSAGE,
     google,
 )
-from tests.integrations.llm.subjects import BEDROCK, CLAUDE, GEMINI, GPT, LLAMA, bedrock, calls, ollama, says
+from tests.integrations.llm.subjects import (
+    BEDROCK,
+    CLAUDE,
+    GEMINI,
+    GPT,
+    LLAMA,
+    bedrock,
+    calls,
+    http_library,
+    ollama,
+    says,
+)
 from tests.support.llm_server import Server, aws_events, json_answer, llm_server, sse
 
 LIMITED = {"x-ratelimit-remaining-requests": "59", "x-ratelimit-remaining-tokens": "149984"}
@@ -328,6 +338,7 @@ class _Answered:
         self.body = json.dumps(body)
 
 
+@pytest.mark.filterwarnings("ignore:Inheritance class AiohttpClientSession:DeprecationWarning")  # google-genai's
 def test_the_async_side_of_google_is_wrapped_once(server: Server, sink: MemorySink) -> None:
     """With the client, and by itself."""
     client = google(server)
@@ -339,8 +350,7 @@ def test_the_async_side_of_google_is_wrapped_once(server: Server, sink: MemorySi
     monitoring.wrap(client.aio)
     monitoring.wrap(client)
     server.will(json_answer({"candidates": []}))
-    with pytest.warns(DeprecationWarning, match="AiohttpClientSession"):
-        asyncio.run(scenario())
+    asyncio.run(scenario())
     client.close()
     assert len(calls(sink)) == 1
 
@@ -468,8 +478,9 @@ def _peak(stream: Callable[[], Any]) -> int:
 )
 def test_the_provider_is_the_hosts(sink: MemorySink, host: str, provider: str) -> None:
     """Whoever speaks OpenAI's protocol."""
-    transport = httpx2.MockTransport(lambda _: httpx2.Response(200, json={**CHAT, "choices": []}))
-    http = httpx2.Client(transport=transport)
+    httpx = http_library(openai)
+    transport = httpx.MockTransport(lambda _: httpx.Response(200, json={**CHAT, "choices": []}))
+    http = httpx.Client(transport=transport)
     client = openai.OpenAI(base_url=f"https://{host}/v1", api_key="x", http_client=http)
     chat(monitoring.wrap(client))
     assert [call.provider for call in calls(sink)] == [provider]

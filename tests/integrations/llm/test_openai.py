@@ -7,15 +7,15 @@ from collections.abc import Callable, Iterator
 from decimal import Decimal
 from typing import Any
 
-import httpx2
 import openai
 import pytest
 
 import monitoring
 from monitoring.integrations.llm.openai import provider_of
 from monitoring.testing import MemorySink, use
-from tests.integrations.llm.subjects import GPT, WITH_USAGE, OpenAISubject, calls, says
+from tests.integrations.llm.subjects import GPT, WITH_USAGE, OpenAISubject, calls, http_library, says
 
+httpx = http_library(openai)
 PRICE = 111 * Decimal("2.50") / 1_000_000 + 22 * Decimal("10") / 1_000_000
 
 
@@ -199,7 +199,7 @@ def test_the_tier_of_the_answer_decides_the_price(sink: MemorySink) -> None:
 
 def test_the_http_layer_below_keeps_quiet(llm_port: int, sink: MemorySink) -> None:
     """Where the SDK's own HTTP client is wrapped too, an LLM call is one observation; its other requests are seen."""
-    with httpx2.Client() as http:
+    with httpx.Client() as http:
         client = openai.OpenAI(**OpenAISubject(llm_port).settings, http_client=monitoring.wrap(http))
         _chat(monitoring.wrap(client))
         client.models.list()
@@ -209,15 +209,15 @@ def test_the_http_layer_below_keeps_quiet(llm_port: int, sink: MemorySink) -> No
 def test_retries_belong_to_one_call(sink: MemorySink) -> None:
     """The SDK's attempts are within one observation."""
 
-    def answer(request: httpx2.Request) -> httpx2.Response:
+    def answer(request: httpx.Request) -> httpx.Response:
         attempts.append(request)
         if len(attempts) == 1:
-            return httpx2.Response(429, headers={"retry-after-ms": "1"}, json={})
-        return httpx2.Response(200, json={"model": GPT, "choices": []})
+            return httpx.Response(429, headers={"retry-after-ms": "1"}, json={})
+        return httpx.Response(200, json={"model": GPT, "choices": []})
 
-    attempts: list[httpx2.Request] = []
-    transport = httpx2.MockTransport(answer)
-    client = openai.OpenAI(api_key="x", http_client=httpx2.Client(transport=transport), max_retries=2)
+    attempts: list[httpx.Request] = []
+    transport = httpx.MockTransport(answer)
+    client = openai.OpenAI(api_key="x", http_client=httpx.Client(transport=transport), max_retries=2)
     _chat(monitoring.wrap(client))
     assert (len(attempts), [seen.outcome for seen in calls(sink)]) == (2, ["ok"])
 
@@ -225,12 +225,12 @@ def test_retries_belong_to_one_call(sink: MemorySink) -> None:
 def test_the_request_is_left_as_it_is(sink: MemorySink) -> None:
     """What goes to the provider is byte for byte what goes there without us."""
 
-    def answer(request: httpx2.Request) -> httpx2.Response:
+    def answer(request: httpx.Request) -> httpx.Response:
         sent.append((str(request.url), request.read(), sorted(request.headers)))
-        return httpx2.Response(200, json={"model": GPT, "choices": []})
+        return httpx.Response(200, json={"model": GPT, "choices": []})
 
     sent: list[tuple[str, bytes, list[str]]] = []
-    client = openai.OpenAI(api_key="x", http_client=httpx2.Client(transport=httpx2.MockTransport(answer)))
+    client = openai.OpenAI(api_key="x", http_client=httpx.Client(transport=httpx.MockTransport(answer)))
     _chat(client)
     _chat(monitoring.wrap(client))
     assert len(calls(sink)) == 1
@@ -265,16 +265,14 @@ def test_the_provider_is_known_by_its_host(host: str, provider: str) -> None:
 
 def test_azure_clients_are_known_by_their_base(sink: MemorySink) -> None:
     """A subclass of the SDK's client is wrapped like the client, and the answer's model has the price."""
-    transport = httpx2.MockTransport(
-        lambda _: httpx2.Response(
-            200, json={"model": "gpt-4o-2024-08-06", "choices": [], "usage": {"prompt_tokens": 4}}
-        )
+    transport = httpx.MockTransport(
+        lambda _: httpx.Response(200, json={"model": "gpt-4o-2024-08-06", "choices": [], "usage": {"prompt_tokens": 4}})
     )
     client = openai.AzureOpenAI(
         azure_endpoint="https://mine.openai.azure.com",
         api_key="x",
         api_version="2024-06-01",
-        http_client=httpx2.Client(transport=transport),
+        http_client=httpx.Client(transport=transport),
     )
     monitoring.wrap(client).chat.completions.create(model="my-deployment", messages=says("hello"))
     (seen,) = calls(sink)
@@ -284,8 +282,8 @@ def test_azure_clients_are_known_by_their_base(sink: MemorySink) -> None:
 def answered(body: dict[str, Any]) -> openai.OpenAI:
     """Return a wrapped client that gets ``body`` for an answer."""
 
-    def answer(request: httpx2.Request) -> httpx2.Response:
-        return httpx2.Response(200, content=json.dumps(body), headers={"content-type": "application/json"})
+    def answer(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, content=json.dumps(body), headers={"content-type": "application/json"})
 
-    http = httpx2.Client(transport=httpx2.MockTransport(answer))
+    http = httpx.Client(transport=httpx.MockTransport(answer))
     return monitoring.wrap(openai.OpenAI(api_key="x", http_client=http))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import socket
 from collections.abc import AsyncIterator
@@ -52,6 +53,17 @@ def test_an_app_that_is_started_or_part_of_another_is_refused(install: Installer
     for app in (started, part):
         with pytest.raises(TypeError, match="install into the outermost app, before it is run"):
             install(app)
+
+
+def test_a_refused_app_leaves_everything_as_it_was(install: Installer) -> None:
+    """No Monitoring has taken the place of the one before, and lines go where they went."""
+    before, handlers = monitoring.current(), list(logging.getLogger().handlers)
+    app = web.Application()
+    app.freeze()
+    with pytest.raises(TypeError):
+        install(app)
+    assert monitoring.current() is before
+    assert logging.getLogger().handlers == handlers
 
 
 def test_a_part_that_is_installed_itself_acts_once(install: Installer) -> None:
