@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
@@ -15,13 +14,7 @@ import openai
 import pytest
 
 import monitoring
-from monitoring.integrations.attachment import Link
-from monitoring.integrations.llm.calls import Operation, PendingCall
-from monitoring.integrations.llm.openai import note_chat, note_chat_chunk
 from monitoring.integrations.llm.rate_limits import RateLimits, remaining
-from monitoring.integrations.llm.streams import watch_generator
-from monitoring.integrations.llm.usage import openai_usage
-from monitoring.recorder import Recorder
 from monitoring.testing import FakeClock, MemorySink, use
 from tests.integrations.llm.recorded import (
     CHAT,
@@ -415,45 +408,6 @@ def test_a_prompt_that_ollama_does_not_count_is_unknown(server: Server, sink: Me
     monitoring.wrap(client).chat(model=LLAMA, messages=says("hello"))
     client._client.close()
     assert [(call.outcome, call.has_usage) for call in calls(sink)] == [("ok", False)]
-
-
-# --- memory -----------------------------------------------------------------------------------------------------------
-
-
-def test_a_long_stream_takes_no_memory() -> None:
-    """A hundred thousand chunks, and at most a megabyte above what they take by themselves."""
-    chunks = 100_000
-    plain = _peak(lambda: (_Chunk() for _ in range(chunks)))
-    sink = MemorySink()
-    link = Link(lambda: Recorder([sink]))
-    operation = Operation("chat", note_chat, note_chat_chunk, openai_usage)
-
-    def begin() -> PendingCall:
-        call = PendingCall(link, Recorder([sink]), "openai", operation, GPT)
-        call.stream()
-        return call
-
-    watched = _peak(lambda: watch_generator((_Chunk() for _ in range(chunks)), begin))
-    assert watched < plain + 1_000_000
-    assert [call.chunks for call in calls(sink)] == [chunks]
-
-
-class _Chunk:
-    """A chunk of text, as the SDK makes it."""
-
-    def __init__(self) -> None:
-        self.model, self.usage, self.text = GPT, None, "x" * 100
-        self.choices: list[Any] = []
-
-
-def _peak(stream: Callable[[], Any]) -> int:
-    tracemalloc.start()
-    try:
-        for _ in stream():
-            pass
-        return tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
 
 
 @pytest.mark.parametrize(
