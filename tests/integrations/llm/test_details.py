@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from decimal import Decimal
 from typing import Any
 
@@ -17,15 +17,29 @@ import monitoring
 from monitoring.integrations.llm.rate_limits import RateLimits, remaining
 from monitoring.testing import FakeClock, MemorySink, use
 from tests.integrations.llm.recorded import (
+    ANTHROPIC_USAGE,
     CHAT,
     CHUNK,
     CONVERSED,
+    MESSAGE,
     OPENAI_USAGE,
     TOOL,
     WHOLE_MESSAGE,
     google,
 )
-from tests.integrations.llm.subjects import BEDROCK, CLAUDE, GEMINI, GPT, LLAMA, bedrock, calls, ollama, says
+from tests.integrations.llm.subjects import (
+    BEDROCK,
+    CLAUDE,
+    COMMAND,
+    GEMINI,
+    GPT,
+    LLAMA,
+    MISTRAL,
+    bedrock,
+    calls,
+    ollama,
+    says,
+)
 from tests.support.llm_server import Server, aws_events, json_answer, llm_server, sse
 
 LIMITED = {"x-ratelimit-remaining-requests": "59", "x-ratelimit-remaining-tokens": "149984"}
@@ -119,6 +133,66 @@ def test_googles_retries_are_counted(server: Server, sink: MemorySink) -> None:
     client.close()
     (call,) = calls(sink)
     assert (call.outcome, call.retries) == ("ok", ("503",))
+
+
+@pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
+def test_mistrals_retries_are_counted(server: Server, sink: MemorySink, is_async: bool) -> None:
+    """Where the user has asked for them: the SDK tells nobody, so its HTTP client is watched."""
+    from mistralai.client import Mistral
+    from mistralai.client.utils import BackoffStrategy, RetryConfig
+
+    retrying = RetryConfig("backoff", BackoffStrategy(1, 1, 1.0, 60_000, 0), retry_connection_errors=True)
+    ask: dict[str, Any] = {"model": MISTRAL, "messages": says("hello"), "retries": retrying}
+
+    async def scenario() -> None:
+        async with Mistral(server_url=server.url, api_key="x") as client:
+            chat = monitoring.wrap(client).chat
+            assert await chat.complete_async(**ask) if is_async else chat.complete(**ask)
+
+    server.will(*_refusals(429, 503), json_answer({**CHAT, "choices": []}))
+    asyncio.run(scenario())
+    (call,) = calls(sink)
+    assert (call.outcome, call.retries, len(server.asked)) == ("ok", ("429", "503"), 3)
+
+
+@pytest.mark.parametrize("kind", ["ClientV2", "AsyncClientV2", "v2"])
+def test_coheres_retries_are_counted(server: Server, sink: MemorySink, kind: str) -> None:
+    """They are the SDK's own, up to two, and its HTTP client is watched."""
+    import cohere
+
+    settings: dict[str, Any] = {"base_url": server.url, "api_key": "x"}
+
+    async def scenario() -> None:
+        if kind == "AsyncClientV2":
+            async with cohere.AsyncClientV2(**settings) as client:
+                await monitoring.wrap(client).chat(model=COMMAND, messages=says("hello"))
+        else:
+            with cohere.ClientV2(**settings) if kind == "ClientV2" else cohere.Client(**settings) as client:
+                asked = client if kind == "ClientV2" else client.v2
+                monitoring.wrap(asked).chat(model=COMMAND, messages=says("hello"))
+
+    message = {"role": "assistant", "content": []}
+    server.will(*_refusals(429, 503), json_answer({"id": "1", "finish_reason": "COMPLETE", "message": message}))
+    asyncio.run(scenario())
+    (call,) = calls(sink)
+    assert (call.outcome, call.retries, len(server.asked)) == ("ok", ("429", "503"), 3)
+
+
+def test_clients_that_share_an_http_client_count_a_retry_once(server: Server, sink: MemorySink) -> None:
+    """However many were wrapped, it is watched once."""
+    import cohere
+    import httpx
+
+    with httpx.Client() as http:
+        for _ in range(3):
+            client = monitoring.wrap(cohere.ClientV2(base_url=server.url, api_key="x", httpx_client=http))
+        send = http.send
+        monitoring.wrap(cohere.ClientV2(base_url=server.url, api_key="x", httpx_client=http))
+        assert http.send is send
+        message = {"role": "assistant", "content": []}
+        server.will(*_refusals(429), json_answer({"id": "1", "finish_reason": "COMPLETE", "message": message}))
+        client.chat(model=COMMAND, messages=says("hello"))
+    assert [call.retries for call in calls(sink)] == [("429",)]
 
 
 def test_what_is_left_of_a_limit_is_read_once_a_second() -> None:
@@ -363,14 +437,107 @@ def test_bodies_are_read_in_their_models_format(
     assert [(call.has_usage, call.input_tokens, call.output_tokens) for call in calls(sink)] == [tokens]
 
 
-def test_a_body_that_is_read_in_pieces_tells_no_tokens(server: Server, sink: MemorySink) -> None:
-    """It is not put together for us; the call ends with the last piece."""
-    server.will(json_answer(WHOLE_MESSAGE, headers=HEADERS))
+LONG = "x" * 20_000
+LONG_MESSAGE: dict[str, Any] = {
+    **MESSAGE,
+    "content": [
+        {"type": "text", "text": LONG},
+        {"type": "tool_use", "id": "t", "name": "f", "input": {"usage": {"input_tokens": 1, "output_tokens": 1}}},
+        {"type": "text", "text": 'He said "usage": {"output_tokens": 2}}'},
+    ],
+    "stop_reason": "end_turn",
+    "stop_sequence": None,
+    "usage": ANTHROPIC_USAGE,
+}
+LONG_ANSWERS: dict[str, tuple[dict[str, Any], tuple[int, int, int], str]] = {
+    "anthropic": (LONG_MESSAGE, (110, 80, 50), "end_turn"),
+    "nova": (
+        {"output": LONG, "stopReason": "max_tokens", "usage": {"inputTokens": 7, "outputTokens": 3}},
+        (7, 0, 3),
+        "max_tokens",
+    ),
+    "openai": ({"choices": [{"text": LONG}], "usage": {"prompt_tokens": 8, "completion_tokens": 4}}, (8, 0, 4), ""),
+    "headers": ({"generation": LONG}, (19, 4, 5), ""),
+    "usage far from the end": ({"usage": {"inputTokens": 7}, "output": LONG}, (19, 4, 5), ""),
+}
+CACHED_HEADERS = {
+    **HEADERS,
+    "x-amzn-bedrock-cache-read-input-token-count": "4",
+    "x-amzn-bedrock-cache-write-input-token-count": "5",
+}
+
+
+def _by_size(body: Any) -> bytes:
+    return b"".join(iter(lambda: body.read(700), b""))
+
+
+def _first_and_rest(body: Any) -> bytes:
+    return bytes(body.read(5) + body.read() + body.read())
+
+
+def _into(body: Any) -> bytes:
+    read, buffer = bytearray(), bytearray(3_000)
+    while size := body.readinto(buffer):
+        read += buffer[:size]
+    return bytes(read)
+
+
+@pytest.mark.parametrize("answer", LONG_ANSWERS)
+@pytest.mark.parametrize(
+    "read",
+    [
+        _by_size,
+        _first_and_rest,
+        _into,
+        lambda body: b"".join(body.iter_chunks(50)),
+        lambda body: b"".join(body.iter_lines(keepends=True)),
+        lambda body: b"".join(body),
+    ],
+    ids=["read", "rest", "readinto", "chunks", "lines", "iteration"],
+)
+def test_a_body_that_is_read_in_pieces_tells_its_tokens_too(
+    server: Server, sink: MemorySink, answer: str, read: Callable[[Any], bytes]
+) -> None:
+    """By its last bytes, which are looked at when the reader has them; nothing is put together for us."""
+    told, (asked, cached, answered), reason = LONG_ANSWERS[answer]
+    server.will(json_answer(told, headers=CACHED_HEADERS))
     client = monitoring.wrap(bedrock(server.port))
-    pieces = list(client.invoke_model(modelId=BEDROCK, body="{}")["body"].iter_chunks(50))
+    assert json.loads(read(client.invoke_model(modelId=BEDROCK, body="{}")["body"])) == told
     client.close()
-    assert json.loads(b"".join(pieces)) == WHOLE_MESSAGE
+    (call,) = calls(sink)
+    assert (call.outcome, call.has_usage, call.finish_reason) == ("ok", True, reason)
+    assert (call.input_tokens, call.cache_read_tokens, call.output_tokens) == (asked, cached, answered)
+
+
+def test_a_body_that_tells_nothing_at_its_end_has_no_tokens(server: Server, sink: MemorySink) -> None:
+    """Where the headers do not tell them either."""
+    server.will(json_answer({"usage": {"inputTokens": 7}, "output": LONG}))
+    client = monitoring.wrap(bedrock(server.port))
+    assert _by_size(client.invoke_model(modelId=BEDROCK, body="{}")["body"])
+    client.close()
     assert [(call.outcome, call.has_usage) for call in calls(sink)] == [("ok", False)]
+
+
+def test_a_short_body_in_pieces_is_known_whole(server: Server, sink: MemorySink) -> None:
+    """Its calls to tools too."""
+    server.will(json_answer(WHOLE_MESSAGE))
+    client = monitoring.wrap(bedrock(server.port))
+    assert json.loads(_by_size(client.invoke_model(modelId=BEDROCK, body="{}")["body"])) == WHOLE_MESSAGE
+    client.close()
+    assert [(call.has_usage, call.output_tokens, call.tool_calls) for call in calls(sink)] == [(True, 50, 1)]
+
+
+def test_a_body_of_known_length_ends_with_its_last_byte(server: Server, sink: MemorySink) -> None:
+    """A reader who knows the length does not ask for more."""
+    body = json.dumps(LONG_MESSAGE).encode()
+    server.will(json_answer(LONG_MESSAGE, headers={"content-length": str(len(body))}))
+    client = monitoring.wrap(bedrock(server.port))
+    answer = client.invoke_model(modelId=BEDROCK, body="{}")["body"]
+    assert answer.read(len(body) - 1)
+    assert sink.observations == []
+    assert answer.read(1)
+    assert [(call.outcome, call.output_tokens) for call in calls(sink)] == [("ok", 50)]
+    client.close()
 
 
 def test_an_exception_within_a_stream_of_events_is_an_error(server: Server, sink: MemorySink) -> None:
