@@ -10,14 +10,14 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
-from decimal import Context, Decimal
+from decimal import Decimal
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
 import orjson
 
-from .usage import Usage
+from .usage import MATH, Usage
 
 PriceContext = Mapping[str, str]
 """What else a price depends on, told by the answer: ``service_tier``, ``processing``, ``speed``."""
@@ -57,8 +57,6 @@ _PARTS: Final[Mapping[str, tuple[str, int, frozenset[str]]]] = {
 
 _SMALLEST: Final = Decimal("1e-24")
 """US dollars; prices of a token in the snapshot have 23 places at most."""
-_MATH: Final = Context(prec=28)
-"""The app's own decimal context may round or raise, and a new one is made for each copied context of a stream."""
 
 _NO_CONTEXT: Final[PriceContext] = {}
 
@@ -305,7 +303,7 @@ class Price:
         """Return US dollars; None where parts are greater than their whole."""
         if self._plain is not None and usage.has_no_parts:
             asked, answered, once = self._plain
-            return _MATH.multiply(asked * usage.input_tokens + answered * usage.output_tokens + once, _SMALLEST)
+            return MATH.multiply(asked * usage.input_tokens + answered * usage.output_tokens + once, _SMALLEST)
         total = 0
         counts: list[int] = []
         for name, price, tiers, parts in self._rates:
@@ -317,7 +315,7 @@ class Price:
                 if count < 0:
                     return None
                 total += count * (_price_in_tier(price, tiers, usage.input_tokens) if tiers else price)
-        return _MATH.multiply(total, _SMALLEST)
+        return MATH.multiply(total, _SMALLEST)
 
 
 Tiers = tuple[tuple[int, int], ...]
@@ -333,7 +331,7 @@ def _per_unit(told: Any, units: int) -> tuple[int, Tiers]:
 
 def _in_smallest(told: Any, units: int) -> int:
     """Return a price per unit as a whole number, so that a call's cost is sums and products of those."""
-    return round(_MATH.divide(_MATH.divide(Decimal(told), units), _SMALLEST))
+    return round(MATH.divide(MATH.divide(Decimal(told), units), _SMALLEST))
 
 
 def _price_in_tier(base: int, tiers: Tiers, input_tokens: int) -> int:

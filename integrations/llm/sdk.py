@@ -30,10 +30,12 @@ from . import content, prices
 from .calls import Operation, PendingCall
 from .rate_limits import RateLimits, remaining
 from .streams import before_close, watch
+from .usage import cost_usd
 
 Request = Callable[..., Any]
 Begin = Callable[[Any, Any], PendingCall | None]
 
+_LITELLM_COST: Final = "x-litellm-response-cost"
 _RAW_HEADER: Final = "X-Stainless-Raw-Response"
 
 
@@ -43,18 +45,21 @@ def attach(
     provider: str,
     operations: Mapping[str, Operation],
     streams_without_usage: frozenset[str] = frozenset(),
+    *,
+    is_gateway: bool = False,
 ) -> Detach:
     """Observe the calls that go to one of ``operations``, by path; all others pass.
 
-    Streams of ``streams_without_usage`` tell their token counts only to those who ask.
+    Streams of ``streams_without_usage`` tell their token counts only to those who ask. A gateway may be LiteLLM's
+    proxy, which tells costs.
     """
     prices.load()
     request = client.request
     begin = _beginning(link, provider, operations, streams_without_usage)
     observed = _observed_async if inspect.iscoroutinefunction(request) else _observed
-    limits = RateLimits()
+    heeded = partial(_heeding, RateLimits(), _note_litellm if is_gateway else None)
     asides: dict[str, Callable[[Request], Request]] = {
-        "_process_response": partial(_heeding, limits),
+        "_process_response": heeded,
         "_sleep_for_retry": _counting,
     }
     return replace_attributes(
@@ -148,7 +153,9 @@ def _ask_for_usage(call: PendingCall, options: Any) -> None:
         call.hides_usage = True
 
 
-def _heeding(limits: RateLimits, process: Callable[..., Any]) -> Callable[..., Any]:
+def _heeding(
+    limits: RateLimits, note_headers: Callable[[PendingCall, Any], None] | None, process: Callable[..., Any]
+) -> Callable[..., Any]:
     """Let a call under way see the headers of its answer."""
 
     def processed(*args: Any, **kwargs: Any) -> Any:
@@ -156,11 +163,19 @@ def _heeding(limits: RateLimits, process: Callable[..., Any]) -> Callable[..., A
         if call.__class__ is PendingCall:
             try:
                 call.rate_limits = limits.of(kwargs["response"].headers)
+                if note_headers is not None:
+                    note_headers(call, kwargs["response"].headers)
             except Exception as error:
                 call.stumble(error)
         return process(*args, **kwargs)
 
     return processed
+
+
+def _note_litellm(call: PendingCall, headers: Any) -> None:
+    """Take the cost that LiteLLM's proxy tells: of a stream the headers come too early, and 0 may mean no price."""
+    if not call.streamed:
+        call.gateway_cost = cost_usd(headers.get(_LITELLM_COST)) or None
 
 
 def _counting(sleep: Callable[..., Any]) -> Callable[..., Any]:

@@ -146,6 +146,18 @@ def test_batched_answers_cost_half(sink: MemorySink) -> None:
     assert [seen.cost_usd for seen in calls(sink)] == [Decimal("0.5")]
 
 
+def test_litellms_proxy_tells_the_cost_in_a_header(sink: MemorySink) -> None:
+    """Not Anthropic's own servers."""
+    body = {"type": "message", "model": CLAUDE, "content": [], "usage": {"input_tokens": 1_000_000}}
+    headers = {"x-litellm-response-cost": "0.00325"}
+    transport = httpx2.MockTransport(lambda _: httpx2.Response(200, json=body, headers=headers))
+    for url in ("http://litellm.intern.example", "https://api.anthropic.com"):
+        http = httpx2.Client(transport=transport)
+        client = monitoring.wrap(anthropic.Anthropic(api_key="x", base_url=url, http_client=http))
+        client.messages.create(model=CLAUDE, max_tokens=9, messages=says("hello"))
+    assert [seen.cost_usd for seen in calls(sink)] == [Decimal("0.00325"), Decimal(1)]
+
+
 def answered(body: dict[str, Any]) -> anthropic.Anthropic:
     """Return a wrapped client that gets ``body`` for an answer."""
     return _client(json.dumps(body), "application/json")
