@@ -20,6 +20,7 @@ from monitoring.testing import MemorySink, use
 from tests.integrations.llm.recorded import CHUNK, MESSAGE_EVENTS, OPENAI_USAGE
 from tests.integrations.llm.subjects import CLAUDE, GPT, LLAMA, WITH_USAGE, calls, says
 
+FEW: Final = 2_000
 _TEXT: Final = "x" * 40
 
 
@@ -87,11 +88,11 @@ every_client = pytest.mark.parametrize("make", [_openai, _anthropic, _ollama], i
 
 @every_client
 @pytest.mark.parametrize(
-    ("chunks", "more_bytes"), [(2_000, 50_000), pytest.param(100_000, 1_000_000, marks=pytest.mark.long)]
+    ("chunks", "more_bytes"), [(FEW, 50_000), pytest.param(100_000, 1_000_000, marks=pytest.mark.long)]
 )
 def test_a_long_stream_takes_no_memory(make: Callable[[int], Any], chunks: int, more_bytes: int) -> None:
-    """At most a megabyte above what a hundred thousand chunks take without us, and less for fewer."""
-    plain = _peak(make, chunks, lambda client: client)
+    """A hundred thousand chunks take at most a megabyte more than a few do without us; those take even less more."""
+    plain = _peak(make, FEW, lambda client: client)
     sink = MemorySink()
     with use(sink):
         assert _peak(make, chunks, monitoring.wrap) < plain + more_bytes
