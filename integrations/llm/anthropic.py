@@ -21,9 +21,7 @@ def carrier(client: Any) -> Any:
 
 def attach(client: Any, link: Link) -> Detach:
     """Observe messages; those of the beta are the same."""
-    provider = _provider_of(client)
-    is_gateway = provider == "anthropic" and not f".{client.base_url.host}".endswith(".anthropic.com")
-    return sdk.attach(client, link, provider, _OPERATIONS, is_gateway=is_gateway)
+    return sdk.attach(client, link, _provider_of(client), _OPERATIONS)
 
 
 def _provider_of(client: Any) -> str:

@@ -26,7 +26,6 @@ _PROVIDERS: Final = {
     "moonshot.ai": "moonshot_ai",
     "moonshot.cn": "moonshot_ai",
     "openai.azure.com": "azure.ai.openai",
-    "openai.com": "openai",
     "openrouter.ai": "openrouter",
     "perplexity.ai": "perplexity",
     "services.ai.azure.com": "azure.ai.openai",
@@ -44,20 +43,14 @@ def carrier(client: Any) -> Any:
 
 def attach(client: Any, link: Link) -> Detach:
     """Observe chat completions, responses, completions, embeddings, images and audio."""
-    host = client.base_url.host
-    is_gateway = _known_provider(host) is None
-    return sdk.attach(client, link, provider_of(host), _OPERATIONS, _STREAMS_WITHOUT_USAGE, is_gateway=is_gateway)
+    return sdk.attach(client, link, provider_of(client.base_url.host), _OPERATIONS, _STREAMS_WITHOUT_USAGE)
 
 
 def provider_of(host: str) -> str:
     """Return the provider's name by the host of its API."""
-    return _known_provider(host) or "openai"
-
-
-def _known_provider(host: str) -> str | None:
     parts = host.lower().split(".")
     domains = (".".join(parts[place:]) for place in range(len(parts)))
-    return next((_PROVIDERS[domain] for domain in domains if domain in _PROVIDERS), None)
+    return next((_PROVIDERS[domain] for domain in domains if domain in _PROVIDERS), "openai")
 
 
 def known(item: Any) -> Mapping[str, Any]:

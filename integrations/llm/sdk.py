@@ -36,6 +36,7 @@ Request = Callable[..., Any]
 Begin = Callable[[Any, Any], PendingCall | None]
 
 _LITELLM_COST: Final = "x-litellm-response-cost"
+"""The headers of a stream come too early to tell it, and 0 may mean that there is no price."""
 _RAW_HEADER: Final = "X-Stainless-Raw-Response"
 
 
@@ -45,21 +46,18 @@ def attach(
     provider: str,
     operations: Mapping[str, Operation],
     streams_without_usage: frozenset[str] = frozenset(),
-    *,
-    is_gateway: bool = False,
 ) -> Detach:
     """Observe the calls that go to one of ``operations``, by path; all others pass.
 
-    Streams of ``streams_without_usage`` tell their token counts only to those who ask. A gateway may be LiteLLM's
-    proxy, which tells costs.
+    Streams of ``streams_without_usage`` tell their token counts only to those who ask.
     """
     prices.load()
     request = client.request
     begin = _beginning(link, provider, operations, streams_without_usage)
     observed = _observed_async if inspect.iscoroutinefunction(request) else _observed
-    heeded = partial(_heeding, RateLimits(), _note_litellm if is_gateway else None)
+    limits = RateLimits()
     asides: dict[str, Callable[[Request], Request]] = {
-        "_process_response": heeded,
+        "_process_response": partial(_heeding, limits),
         "_sleep_for_retry": _counting,
     }
     return replace_attributes(
@@ -153,9 +151,7 @@ def _ask_for_usage(call: PendingCall, options: Any) -> None:
         call.hides_usage = True
 
 
-def _heeding(
-    limits: RateLimits, note_headers: Callable[[PendingCall, Any], None] | None, process: Callable[..., Any]
-) -> Callable[..., Any]:
+def _heeding(limits: RateLimits, process: Callable[..., Any]) -> Callable[..., Any]:
     """Let a call under way see the headers of its answer."""
 
     def processed(*args: Any, **kwargs: Any) -> Any:
@@ -163,19 +159,13 @@ def _heeding(
         if call.__class__ is PendingCall:
             try:
                 call.rate_limits = limits.of(kwargs["response"].headers)
-                if note_headers is not None:
-                    note_headers(call, kwargs["response"].headers)
+                if limits.is_litellm and not call.streamed:
+                    call.gateway_cost = cost_usd(kwargs["response"].headers.get(_LITELLM_COST)) or None
             except Exception as error:
                 call.stumble(error)
         return process(*args, **kwargs)
 
     return processed
-
-
-def _note_litellm(call: PendingCall, headers: Any) -> None:
-    """Take the cost that LiteLLM's proxy tells: of a stream the headers come too early, and 0 may mean no price."""
-    if not call.streamed:
-        call.gateway_cost = cost_usd(headers.get(_LITELLM_COST)) or None
 
 
 def _counting(sleep: Callable[..., Any]) -> Callable[..., Any]:
