@@ -95,6 +95,15 @@ class PendingCall:
         """Keep the context of now, because the call will end in another place."""
         self._context = copy_context()
 
+    def hold(self) -> None:
+        """Go on after the answer, which says only that there will be one. Until it is resumed, nothing ends it."""
+        self._ended = True
+        self._context = copy_context()
+
+    def resume(self) -> None:
+        """Let it end, now that its answer is there or is given up."""
+        self._ended = False
+
     def note(self, item: Any) -> None:
         """Take what a whole answer tells. Never raises."""
         try:

@@ -59,6 +59,7 @@ _SMALLEST: Final = Decimal("1e-24")
 """US dollars; prices of a token in the snapshot have 23 places at most."""
 
 _NO_CONTEXT: Final[PriceContext] = {}
+BATCH: Final[PriceContext] = {"processing": "batch"}
 
 _COMPACT_DATE: Final = re.compile(r"-(20\d\d)(\d\d)(\d\d)(?=-|:|$)")
 
@@ -111,6 +112,15 @@ def cost_of(
         price, source = _price(provider, models, context, now)
     cost = price.cost(usage) if price is not None else None
     return cost, source if cost is not None else ""
+
+
+def batch_cost_of(provider: str, model: str, usage: Usage, now: datetime | None = None) -> Cost:
+    """Return what requests of a batch cost together; None also where the snapshot has no price for batches."""
+    cost, source = cost_of(provider, (model,), usage, BATCH, now)
+    found = _find(provider, model.lower())
+    if source == "snapshot" and not (found and found[1] and found[0].has_price_for(BATCH, now)):
+        return None, ""
+    return cost, source
 
 
 def _price(
@@ -249,6 +259,10 @@ class Model:
             self._made[key] = Price(rates) if "input_mtok" in rates or "output_mtok" in rates else None
         return self._made[key]
 
+    def has_price_for(self, context: PriceContext, now: datetime | None) -> bool:
+        """Tell whether it has another price for what the answer says than the usual one."""
+        return bool(self._special(context, now))
+
     def _standard(self, now: datetime | None) -> int:
         """Return which of the conditional prices holds: the last whose condition is met, else the first."""
         last = len(self.conditional) - 1
@@ -300,10 +314,14 @@ class Price:
         return prices.get("input_tokens", 0), prices.get("output_tokens", 0), prices.get("requests", 0)
 
     def cost(self, usage: Usage) -> Decimal | None:
-        """Return US dollars; None where parts are greater than their whole."""
+        """Return US dollars; None where parts are greater than their whole, or where the price of each of several
+        requests depends on its size.
+        """
         if self._plain is not None and usage.has_no_parts:
             asked, answered, once = self._plain
             return MATH.multiply(asked * usage.input_tokens + answered * usage.output_tokens + once, _SMALLEST)
+        if usage.requests > 1 and self._depends_on_size(usage.input_tokens):
+            return None
         total = 0
         counts: list[int] = []
         for name, price, tiers, parts in self._rates:
@@ -316,6 +334,9 @@ class Price:
                     return None
                 total += count * (_price_in_tier(price, tiers, usage.input_tokens) if tiers else price)
         return MATH.multiply(total, _SMALLEST)
+
+    def _depends_on_size(self, input_tokens: int) -> bool:
+        return any(start < input_tokens for _, _, tiers, _ in self._rates for start, _ in tiers)
 
 
 Tiers = tuple[tuple[int, int], ...]
