@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 from collections.abc import Callable, Iterator
 from decimal import Decimal
@@ -410,6 +411,88 @@ def test_the_async_side_of_google_is_wrapped_once(server: Server, sink: MemorySi
         asyncio.run(scenario())
     client.close()
     assert len(calls(sink)) == 1
+
+
+def _gemini_stream() -> Any:
+    part = {"candidates": [{"content": {"parts": [{"text": "x"}], "role": "model"}, "index": 0}]}
+    return sse([part, part, part], done=False)
+
+
+@pytest.mark.parametrize("with_tools", [False, True], ids=["plain", "functions"])
+@pytest.mark.parametrize("holds", [True, False], ids=["held", "dropped"])
+def test_a_stream_of_googles_that_is_closed_is_closed_early(
+    server: Server, sink: MemorySink, with_tools: bool, holds: bool
+) -> None:
+    """The SDK has generators of its own around ours, and its object is what the reader gets."""
+    server.will(_gemini_stream(), _gemini_stream())
+    client = google(server)
+    ask = _asking_google(with_tools)
+    plain = client.models.generate_content_stream(**ask)
+    assert next(plain)
+    plain.close()
+    stream = monitoring.wrap(client).models.generate_content_stream(**ask)
+    assert (type(stream), stream.gi_code) == (type(plain), plain.gi_code)
+    assert next(stream)
+    stream.close()
+    if not holds:
+        del stream
+    client.close()
+    assert [call.outcome for call in calls(sink)] == ["closed_early"]
+
+
+@pytest.mark.parametrize("with_tools", [False, True], ids=["plain", "functions"])
+@pytest.mark.parametrize(
+    ("closes", "holds", "outcome"),
+    [(True, True, "closed_early"), (True, False, "closed_early"), (False, False, "abandoned")],
+    ids=["held", "closed and dropped", "dropped"],
+)
+@pytest.mark.filterwarnings("ignore:Inheritance class AiohttpClientSession:DeprecationWarning")
+def test_an_async_stream_of_googles_that_is_closed_is_closed_early(
+    server: Server, sink: MemorySink, with_tools: bool, closes: bool, holds: bool, outcome: str
+) -> None:
+    """Also where the reader drops it before the event loop has closed the generators within."""
+
+    async def scenario() -> None:
+        client = monitoring.wrap(google(server))
+        async with client.aio as aio:
+            stream: Any = await aio.models.generate_content_stream(**_asking_google(with_tools))
+            await anext(stream)
+            if closes:
+                await stream.aclose()
+            if not holds:
+                del stream
+            while not sink.observations:
+                await asyncio.sleep(0)
+        client.close()
+
+    server.will(_gemini_stream())
+    asyncio.run(asyncio.wait_for(scenario(), 10))
+    assert [call.outcome for call in calls(sink)] == [outcome]
+
+
+def test_a_stream_of_googles_that_is_dropped_is_abandoned(server: Server, sink: MemorySink) -> None:
+    """At once, and so is one that the garbage collector finds."""
+    server.will(_gemini_stream(), _gemini_stream())
+    client = monitoring.wrap(google(server))
+    stream = client.models.generate_content_stream(**_asking_google())
+    assert next(stream)
+    del stream
+    assert [call.outcome for call in calls(sink)] == ["abandoned"]
+    ring: list[Any] = [client.models.generate_content_stream(**_asking_google())]
+    ring.append(ring)
+    assert next(ring[0])
+    del ring
+    gc.collect()
+    client.close()
+    assert [call.outcome for call in calls(sink)] == ["abandoned", "abandoned"]
+
+
+def _asking_google(with_tools: bool = False) -> dict[str, Any]:
+    def weather(city: str) -> str:
+        """Tell the weather."""
+        raise AssertionError(city)
+
+    return {"model": GEMINI, "contents": "hello", "config": {"tools": [weather]} if with_tools else None}
 
 
 # --- Bedrock's bodies -------------------------------------------------------------------------------------------------
