@@ -83,7 +83,8 @@ def _streaming(models: Any, begin: methods.Begin) -> methods.Function:
 
 def _twin_for(outer: OuterGenerator, models: Any, stream: methods.Function, begin: methods.Begin) -> Any:
     """Return a twin of the models whose streams know ``outer``. Newer versions have one more generator between."""
-    met = _as_it_is if hasattr(models, _CONTINUED) else outer.meet
+    is_innermost = hasattr(models, _CONTINUED)
+    met = _as_it_is if is_innermost else outer.meet
 
     def watched(*args: Any, **kwargs: Any) -> Any:
         return met(watch_generator(stream(*args, **kwargs), partial(begin, args, kwargs), outer.is_closed))
@@ -93,7 +94,7 @@ def _twin_for(outer: OuterGenerator, models: Any, stream: methods.Function, begi
 
     observed = methods.opened_async(follow)(begin, stream) if inspect.iscoroutinefunction(stream) else watched
     twin = _twin(models, "_generate_content_stream", observed)
-    if met is outer.meet:
+    if not is_innermost:
         return twin
     continued = getattr(twin, _CONTINUED)
     return _twin(twin, _CONTINUED, lambda *args, **kwargs: outer.meet(continued(*args, **kwargs)))

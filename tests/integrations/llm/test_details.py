@@ -142,7 +142,7 @@ def test_mistrals_retries_are_counted(server: Server, sink: MemorySink, is_async
     from mistralai.client import Mistral
     from mistralai.client.utils import BackoffStrategy, RetryConfig
 
-    retrying = RetryConfig("backoff", BackoffStrategy(1, 1, 1.0, 60_000, 0), retry_connection_errors=True)
+    retrying = RetryConfig("backoff", BackoffStrategy(1, 1, 1.0, 60_000), retry_connection_errors=True)
     ask: dict[str, Any] = {"model": MISTRAL, "messages": says("hello"), "retries": retrying}
 
     async def scenario() -> None:
@@ -468,6 +468,49 @@ def test_an_async_stream_of_googles_that_is_closed_is_closed_early(
     server.will(_gemini_stream())
     asyncio.run(asyncio.wait_for(scenario(), 10))
     assert [call.outcome for call in calls(sink)] == [outcome]
+
+
+@pytest.mark.filterwarnings("ignore:Inheritance class AiohttpClientSession:DeprecationWarning")
+@pytest.mark.parametrize(("closes", "outcome"), [(True, "closed_early"), (False, "abandoned")])
+def test_a_stream_of_an_older_sdk_of_googles_ends_alike(
+    server: Server, sink: MemorySink, monkeypatch: pytest.MonkeyPatch, closes: bool, outcome: str
+) -> None:
+    """That one has one generator less between the reader's and ours."""
+    from google.genai.models import AsyncModels, Models
+
+    def older(models: Any, **asked: Any) -> Iterator[Any]:
+        yield from models._generate_content_stream(**asked)
+
+    async def older_async(models: Any, **asked: Any) -> Any:
+        async def stream() -> Any:
+            async for chunk in await models._generate_content_stream(**asked):
+                yield chunk
+
+        return stream()
+
+    async def scenario() -> None:
+        client = monitoring.wrap(google(server))
+        stream: Any = client.models.generate_content_stream(**_asking_google())
+        assert next(stream)
+        if closes:
+            stream.close()
+        del stream
+        async with client.aio as aio:
+            stream = await aio.models.generate_content_stream(**_asking_google())
+            await anext(stream)
+            if closes:
+                await stream.aclose()
+            del stream
+            while len(sink.observations) < 2:
+                await asyncio.sleep(0)
+        client.close()
+
+    for kind, method in ((Models, older), (AsyncModels, older_async)):
+        monkeypatch.setattr(kind, "generate_content_stream", method)
+        monkeypatch.delattr(kind, "_generate_content_stream_with_continuation", raising=False)
+    server.will(_gemini_stream(), _gemini_stream())
+    asyncio.run(asyncio.wait_for(scenario(), 10))
+    assert [call.outcome for call in calls(sink)] == [outcome, outcome]
 
 
 def test_a_stream_of_googles_that_is_dropped_is_abandoned(server: Server, sink: MemorySink) -> None:
