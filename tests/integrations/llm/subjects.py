@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from types import ModuleType
 from typing import Any, cast
 
 import anthropic
@@ -31,6 +33,11 @@ WITH_USAGE = {"include_usage": True}
 def says(text: str) -> Any:
     """Return a conversation of one message, which carries the secret."""
     return [{"role": "user", "content": f"{text} {SECRET}"}]
+
+
+def http_library(sdk: ModuleType) -> Any:
+    """Return what an SDK sends its requests with: httpx2, or httpx when it is an old one."""
+    return importlib.import_module(sdk.DefaultHttpxClient.__mro__[1].__module__)
 
 
 def calls(sink: MemorySink) -> list[LLMCall]:

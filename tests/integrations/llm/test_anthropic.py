@@ -13,7 +13,7 @@ import pytest
 
 import monitoring
 from monitoring.testing import MemorySink, use
-from tests.integrations.llm.subjects import CLAUDE, AnthropicSubject, calls, says
+from tests.integrations.llm.subjects import CLAUDE, AnthropicSubject, calls, http_library, says
 
 PRICE = 111 * Decimal(1) / 1_000_000 + 22 * Decimal(5) / 1_000_000
 
@@ -150,8 +150,9 @@ def test_litellms_proxy_tells_the_cost_in_a_header(sink: MemorySink) -> None:
     """It speaks this protocol too."""
     body = {"type": "message", "model": CLAUDE, "content": [], "usage": {"input_tokens": 1_000_000}}
     headers = {"x-litellm-call-id": "1", "x-litellm-response-cost": "0.00325"}
-    transport = httpx2.MockTransport(lambda _: httpx2.Response(200, json=body, headers=headers))
-    client = monitoring.wrap(anthropic.Anthropic(api_key="x", http_client=httpx2.Client(transport=transport)))
+    library = http_library(anthropic)
+    transport = library.MockTransport(lambda _: library.Response(200, json=body, headers=headers))
+    client = monitoring.wrap(anthropic.Anthropic(api_key="x", http_client=library.Client(transport=transport)))
     client.messages.create(model=CLAUDE, max_tokens=9, messages=says("hello"))
     assert [(seen.cost_usd, seen.price_source) for seen in calls(sink)] == [(Decimal("0.00325"), "provider")]
 

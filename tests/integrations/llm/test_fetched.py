@@ -10,7 +10,6 @@ from decimal import Decimal
 from typing import Any
 
 import anthropic
-import httpx2
 import openai
 import pytest
 
@@ -26,8 +25,9 @@ from monitoring.observation import RequestRecord
 from monitoring.recorder import Recorder
 from monitoring.testing import FakeClock, MemorySink, use
 from tests.integrations.llm.recorded import ANTHROPIC_USAGE, MESSAGE, RESPONSE
-from tests.integrations.llm.subjects import CLAUDE, GPT, calls, says
+from tests.integrations.llm.subjects import CLAUDE, GPT, calls, http_library, says
 
+OPENAI_HTTP, ANTHROPIC_HTTP = http_library(openai), http_library(anthropic)
 QUEUED = {**RESPONSE, "status": "queued", "background": True, "output": [], "usage": None}
 RUNNING = {**QUEUED, "status": "in_progress"}
 COMPLETE = {**RESPONSE, "background": True}
@@ -43,26 +43,26 @@ def sink(monkeypatch: pytest.MonkeyPatch) -> Iterator[MemorySink]:
         yield sink
 
 
-def answering(*bodies: Any) -> Any:
-    """Return a transport that answers with one body after the other, and with the last again."""
+def answering(library: Any, *bodies: Any) -> Any:
+    """Return a transport of an HTTP library that answers with one body after the other, and with the last again."""
     left = list(bodies)
 
-    def answer(_: httpx2.Request) -> httpx2.Response:
+    def answer(_: Any) -> Any:
         body = left.pop(0) if len(left) > 1 else left[0]
-        return httpx2.Response(200, content=body) if isinstance(body, bytes) else httpx2.Response(200, json=body)
+        return library.Response(200, content=body) if isinstance(body, bytes) else library.Response(200, json=body)
 
-    return httpx2.MockTransport(answer)
+    return library.MockTransport(answer)
 
 
 def gpt(*bodies: Any) -> openai.OpenAI:
     """Return a wrapped client of OpenAI's that gets these answers."""
-    http = httpx2.Client(transport=answering(*bodies))
+    http = OPENAI_HTTP.Client(transport=answering(OPENAI_HTTP, *bodies))
     return monitoring.wrap(openai.OpenAI(api_key="x", http_client=http))
 
 
 def claude(*bodies: Any) -> anthropic.Anthropic:
     """Return a wrapped client of Anthropic's that gets these answers."""
-    http = httpx2.Client(transport=answering(*bodies))
+    http = ANTHROPIC_HTTP.Client(transport=answering(ANTHROPIC_HTTP, *bodies))
     return monitoring.wrap(anthropic.Anthropic(api_key="x", http_client=http))
 
 
@@ -98,7 +98,7 @@ def test_an_async_client_fetches_it_too(sink: MemorySink) -> None:
     """The seam is the same."""
 
     async def scenario() -> None:
-        http = httpx2.AsyncClient(transport=answering(QUEUED, RUNNING, COMPLETE))
+        http = OPENAI_HTTP.AsyncClient(transport=answering(OPENAI_HTTP, QUEUED, RUNNING, COMPLETE))
         async with openai.AsyncOpenAI(api_key="x", http_client=http) as client:
             answer = await ask(monitoring.wrap(client))
             for _ in range(3):
@@ -335,7 +335,7 @@ def test_an_async_reader_of_results_is_seen_too(sink: MemorySink) -> None:
     """To where it stops."""
 
     async def scenario() -> None:
-        http = httpx2.AsyncClient(transport=answering(ENDED, RESULTS, ENDED, RESULTS))
+        http = ANTHROPIC_HTTP.AsyncClient(transport=answering(ANTHROPIC_HTTP, ENDED, RESULTS, ENDED, RESULTS))
         async with anthropic.AsyncAnthropic(api_key="x", http_client=http) as client:
             monitoring.wrap(client)
             for expected in (4, 4):

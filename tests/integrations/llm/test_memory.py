@@ -10,7 +10,6 @@ from typing import Any, Final
 
 import anthropic
 import httpx
-import httpx2
 import ollama
 import openai
 import pytest
@@ -18,7 +17,7 @@ import pytest
 import monitoring
 from monitoring.testing import MemorySink, use
 from tests.integrations.llm.recorded import CHUNK, MESSAGE_EVENTS, OPENAI_USAGE
-from tests.integrations.llm.subjects import CLAUDE, GPT, LLAMA, WITH_USAGE, calls, says
+from tests.integrations.llm.subjects import CLAUDE, GPT, LLAMA, WITH_USAGE, calls, http_library, says
 
 FEW: Final = 2_000
 _TEXT: Final = "x" * 40
@@ -58,20 +57,24 @@ def _of_ollama(chunks: int) -> Iterator[bytes]:
 
 
 def _openai(chunks: int) -> tuple[Any, Callable[[Any], Any]]:
-    def answer(_: Any) -> Any:
-        return httpx2.Response(200, content=_of_openai(chunks), headers={"content-type": "text/event-stream"})
+    library = http_library(openai)
 
-    http = httpx2.Client(transport=httpx2.MockTransport(answer))
+    def answer(_: Any) -> Any:
+        return library.Response(200, content=_of_openai(chunks), headers={"content-type": "text/event-stream"})
+
+    http = library.Client(transport=library.MockTransport(answer))
     client = openai.OpenAI(base_url="http://llm.test/v1", api_key="x", http_client=http)
     ask = {"model": GPT, "messages": says("hello"), "stream": True, "stream_options": WITH_USAGE}
     return client, lambda client: client.chat.completions.create(**ask)
 
 
 def _anthropic(chunks: int) -> tuple[Any, Callable[[Any], Any]]:
-    def answer(_: Any) -> Any:
-        return httpx2.Response(200, content=_of_anthropic(chunks), headers={"content-type": "text/event-stream"})
+    library = http_library(anthropic)
 
-    http = httpx2.Client(transport=httpx2.MockTransport(answer))
+    def answer(_: Any) -> Any:
+        return library.Response(200, content=_of_anthropic(chunks), headers={"content-type": "text/event-stream"})
+
+    http = library.Client(transport=library.MockTransport(answer))
     client = anthropic.Anthropic(api_key="x", http_client=http)
     ask = {"model": CLAUDE, "max_tokens": 9, "messages": says("hello"), "stream": True}
     return client, lambda client: client.messages.create(**ask)

@@ -14,7 +14,7 @@ import pytest
 import monitoring
 from monitoring.integrations.llm.openai import provider_of
 from monitoring.testing import MemorySink, use
-from tests.integrations.llm.subjects import GPT, WITH_USAGE, OpenAISubject, calls, says
+from tests.integrations.llm.subjects import GPT, WITH_USAGE, OpenAISubject, calls, http_library, says
 
 PRICE = 111 * Decimal("2.50") / 1_000_000 + 22 * Decimal("10") / 1_000_000
 
@@ -348,8 +348,10 @@ def answered(body: dict[str, Any], *, is_stream: bool = False, headers: Any = No
     kind = "text/event-stream" if is_stream else "application/json"
     text = f"data: {json.dumps(body)}\n\ndata: [DONE]\n\n" if is_stream else json.dumps(body)
 
-    def answer(request: httpx2.Request) -> httpx2.Response:
-        return httpx2.Response(200, content=text, headers={"content-type": kind, **(headers or {})})
+    library = http_library(openai)
 
-    http = httpx2.Client(transport=httpx2.MockTransport(answer))
+    def answer(_: Any) -> Any:
+        return library.Response(200, content=text, headers={"content-type": kind, **(headers or {})})
+
+    http = library.Client(transport=library.MockTransport(answer))
     return monitoring.wrap(openai.OpenAI(api_key="x", http_client=http))
