@@ -133,7 +133,7 @@ class LLMCall(Call):
     provider: str = ""
     """As in OpenTelemetry's ``gen_ai.provider.name``: ``openai``, ``anthropic``."""
     operation: str = "chat"
-    """``chat``, ``text_completion``, ``embeddings``, ``generate_content``."""
+    """``chat``, ``text_completion``, ``embeddings``, ``generate_content``, ``batch``."""
     model: str = ""
     """The model that was asked for."""
     response_model: str = ""

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from monitoring.integrations.attachment import Detach, Link
 
-from . import sdk
+from . import batches, sdk
 from .calls import NO_CONTEXT, Operation, PendingCall
 from .usage import anthropic_usage, fields, merge_anthropic_usage
 
@@ -21,7 +21,7 @@ def carrier(client: Any) -> Any:
 
 def attach(client: Any, link: Link) -> Detach:
     """Observe messages; those of the beta are the same."""
-    return sdk.attach(client, link, _provider_of(client), _OPERATIONS)
+    return sdk.attach(client, link, _provider_of(client), _OPERATIONS, fetches=_FETCHES)
 
 
 def _provider_of(client: Any) -> str:
@@ -78,3 +78,4 @@ def _note_usage(call: PendingCall, usage: Mapping[str, Any]) -> None:
 
 _MESSAGE: Final = Operation("chat", note_message, note_event, anthropic_usage)
 _OPERATIONS: Final = {"/v1/messages": _MESSAGE}
+_FETCHES: Final = {"results": batches.follow_anthropic}

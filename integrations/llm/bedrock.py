@@ -1,14 +1,16 @@
 """boto3's ``bedrock-runtime``: Converse and InvokeModel, whole and streamed.
 
 Every operation goes through ``_make_api_call`` of the client. What InvokeModel answers is in the model's own format and
-is read as a body: its counts are known when the reader has the whole body, or else from the headers.
+is read as a body: its counts are known when the reader has all of it, from its end, or else from the headers.
 """
 
 from __future__ import annotations
 
+import re
 import weakref
 from base64 import b64decode
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any, Final
 
 import orjson
@@ -21,6 +23,15 @@ from .calls import Operation, PendingCall
 from .streams import watch_closable
 from .usage import Usage, anthropic_usage, bedrock_usage, count, fields, openai_usage, plain_usage
 
+_TAIL_BYTES: Final = 4_096
+"""What is looked at of a body that is read in pieces. All formats that tell their usage tell it last."""
+_LAST_MEMBERS: Final = re.compile(rb'(?<!\\)"(?:usage|stop_?[rR]eason)"\s*:')
+_COUNTS: Final = {
+    "inputTokenCount": "input",
+    "outputTokenCount": "output",
+    "cacheReadInputTokenCount": "cache-read-input",
+    "cacheWriteInputTokenCount": "cache-write-input",
+}
 _EVENTS: Final = ("before-send.bedrock-runtime", "response-received.bedrock-runtime")
 
 
@@ -105,9 +116,10 @@ def _follow_events(call: PendingCall, result: Any) -> Any:
 
 
 def _follow_body(call: PendingCall, result: Any) -> Any:
-    """Go on when the reader has read the body."""
+    """Go on when the reader has read the body, at once or in pieces."""
     raw, headers = result["body"]._raw_stream, result["ResponseMetadata"]["HTTPHeaders"]
     kind, known = type(raw), weakref.ref(raw)  # who reads or closes it holds it
+    body = _Body(headers)
     call.outlive_the_request()
 
     def read(amt: int | None = None, *args: Any, **kwargs: Any) -> Any:
@@ -116,9 +128,10 @@ def _follow_body(call: PendingCall, result: Any) -> Any:
         except BaseException as error:
             call.end(error)
             raise
-        if amt is None or not told:
-            call.note((told if amt is None else b"", headers))
+        if body.take(told, amt):
+            call.note((body, headers))
             call.end()
+            body.known = b""
         return told
 
     def close() -> None:
@@ -127,6 +140,36 @@ def _follow_body(call: PendingCall, result: Any) -> Any:
 
     replace_attributes(raw, {"read": read, "close": close})
     return result
+
+
+class _Body:
+    """What is known of a body that its reader gets: all of it where that comes at once, else its last bytes."""
+
+    __slots__ = ("_length", "_size", "is_over", "known")
+
+    def __init__(self, headers: Mapping[str, str]) -> None:
+        length = "" if "content-encoding" in headers else headers.get("content-length", "")
+        self._length = int(length) if length.isdecimal() else -1
+        self._size = 0
+        self.known = b""
+        self.is_over = False
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing of it was let go."""
+        return self._size == len(self.known)
+
+    def take(self, piece: bytes, asked: int | None) -> bool:
+        """Take what was read of it by asking for so many bytes, and return whether that was the last of it."""
+        if self.is_over or asked == 0:
+            return False
+        if self._size or asked is not None:
+            self.known = (self.known + piece[-_TAIL_BYTES:])[-_TAIL_BYTES:]
+        else:
+            self.known = piece
+        self._size += len(piece)
+        self.is_over = asked is None or not piece or self._size == self._length
+        return self.is_over
 
 
 def _note_converse(call: PendingCall, item: Any) -> None:
@@ -167,20 +210,37 @@ def _note_exception(call: PendingCall, event: Any) -> None:
 def _note_body(call: PendingCall, item: Any) -> None:
     """Take what a body tells, in the format of its model, or else what the headers do."""
     body, headers = item
-    told = orjson.loads(body) if body else {}
-    told = told if told.__class__ is dict else {}
+    told = _members(body)
     usage = told.get("usage")
-    if told.get("type") == "message":
+    counts: Mapping[str, Any] = usage if usage.__class__ is dict else {}
+    if told.get("type") == "message" or (not body.is_whole and "output_tokens" in counts):
         note_message(call, told)
         call.usage = _Told(anthropic_usage, usage)
         return
     call.finish_reason = _first_reason(told)
-    if usage.__class__ is dict and "inputTokens" in usage:
+    if "inputTokens" in counts:
         call.usage = _Told(bedrock_usage, usage)
-    elif usage.__class__ is dict and "prompt_tokens" in usage:
+    elif "prompt_tokens" in counts:
         call.usage = _Told(openai_usage, usage)
-    elif body:
+    elif body.known:
         _note_headers(call, headers)
+
+
+def _members(body: _Body) -> Mapping[str, Any]:
+    """Return the members of a body, or the last of them, where its end is all that is known.
+
+    What is left of JSON from a member's name on is only JSON again, with a brace before it, if it is one of the
+    outermost object's: that of an inner one is followed by too many braces, and a name within a text by a quote too
+    many.
+    """
+    if body.is_whole:
+        told = orjson.loads(body.known) if body.known else {}
+        return told if told.__class__ is dict else {}
+    for found in _LAST_MEMBERS.finditer(body.known):
+        with suppress(orjson.JSONDecodeError):
+            members: dict[str, Any] = orjson.loads(b"{" + body.known[found.start() :])
+            return members
+    return {}
 
 
 def _first_reason(told: Mapping[str, Any]) -> str:
@@ -191,12 +251,10 @@ def _first_reason(told: Mapping[str, Any]) -> str:
 
 
 def _note_headers(call: PendingCall, headers: Mapping[str, str]) -> None:
-    """Take the counts of the headers, which leave out what the cache held: only models whose bodies tell that have
-    one.
-    """
-    counts = [headers.get(f"x-amzn-bedrock-{side}-token-count", "") for side in ("input", "output")]
-    if counts[0].isdecimal():
-        call.usage = _Told(_metrics_usage, {"inputTokenCount": int(counts[0]), "outputTokenCount": int(counts[1] or 0)})
+    """Take the counts of the headers, which tell what the cache held and took beside the input."""
+    told = {name: headers.get(f"x-amzn-bedrock-{header}-token-count", "") for name, header in _COUNTS.items()}
+    if told["inputTokenCount"].isdecimal():
+        call.usage = _Told(_metrics_usage, {name: int(count) for name, count in told.items() if count.isdecimal()})
 
 
 def _note_chunk(call: PendingCall, event: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextvars import Context, copy_context
 from dataclasses import dataclass
+from decimal import Decimal
 from functools import partial
 from time import perf_counter
 from types import MappingProxyType
@@ -60,6 +61,8 @@ class PendingCall:
     failed_attempt: str = ""
     """Why the last attempt failed, where the client's attempts are seen one by one."""
     rate_limits: Mapping[str, float] = _NO_LIMITS
+    gateway_cost: Decimal | None = None
+    """What a gateway says that the call costs, in US dollars."""
     hides_usage: bool = False
     """Whether the chunk that tells only the usage was asked for by us, and not by the reader."""
     streamed: bool = False
@@ -91,6 +94,15 @@ class PendingCall:
     def outlive_the_request(self) -> None:
         """Keep the context of now, because the call will end in another place."""
         self._context = copy_context()
+
+    def hold(self) -> None:
+        """Go on after the answer, which says only that there will be one. Until it is resumed, nothing ends it."""
+        self._ended = True
+        self._context = copy_context()
+
+    def resume(self) -> None:
+        """Let it end, now that its answer is there or is given up."""
+        self._ended = False
 
     def note(self, item: Any) -> None:
         """Take what a whole answer tells. Never raises."""
@@ -171,6 +183,8 @@ class PendingCall:
             call.content = self.content.told()
         if self.usage is not None:
             self._count(call, self.operation.usage(self.usage))
+        if self.gateway_cost is not None and call.price_source != "provider":
+            call.cost_usd, call.price_source, call.price_version = self.gateway_cost, "provider", ""
         return call
 
     def _tell_course(self, call: LLMCall, error: BaseException | None) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from typing import Any, Final
 
-from monitoring.integrations.attachment import Detach, Link, replace_attributes
+from monitoring.integrations.attachment import Detach, Link
 
 from . import methods, prices
 from .calls import Operation, PendingCall
@@ -29,7 +29,13 @@ def attach(client: Any, link: Link) -> Detach:
         begin = methods.beginning(link, "cohere", methods.by_model(operation), streamed=streamed)
         seam = methods.generator if streamed else methods.plain_async if is_async else methods.plain
         replaced[name] = seam(begin, getattr(client, name))
-    return replace_attributes(client, replaced)
+    return methods.replace_all([(client, replaced), *methods.counting_sends(_http_of(client))])
+
+
+def _http_of(client: Any) -> Any:
+    """Return the client of httpx that the SDK sends by, None where it is not found."""
+    wrapper = getattr(client, "_client_wrapper", None) or getattr(client._raw_client, "_client_wrapper", None)
+    return getattr(getattr(wrapper, "httpx_client", None), "httpx_client", None)
 
 
 def _note(call: PendingCall, item: Any) -> None:

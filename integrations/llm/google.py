@@ -5,14 +5,16 @@ Chats and automatic function calling go through the same methods of ``client.mod
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Final
 
 from monitoring.integrations.attachment import Detach, Link
 
 from . import methods, prices
 from .calls import Operation, PendingCall
-from .streams import watch_generator
+from .streams import OuterGenerator, watch_generator
 from .usage import Usage, count, fields, gemini_usage, plain_usage
 
 
@@ -50,7 +52,62 @@ def _observed(models: Any, link: Link, provider: str, seams: Mapping[str, method
         name = name if hasattr(models, name) else name.removeprefix("_")  # older versions have no inner one for all
         begin = methods.beginning(link, provider, _asker(operation), streamed=name.endswith("_stream"))
         replaced[name] = seam(begin, getattr(models, name))
+        if name == "_generate_content_stream" and "generate_content_stream" not in vars(models):
+            replaced["generate_content_stream"] = _streaming(models, begin)
     return replaced
+
+
+def _streaming(models: Any, begin: methods.Begin) -> methods.Function:
+    """Observe streams whose reader has a generator of the SDK's own around ours.
+
+    Each call is made by a twin of the models, so that its streams know the generator that they are for.
+    """
+    kind = type(models)
+    stream = models._generate_content_stream
+    is_async = inspect.iscoroutinefunction(stream)
+
+    def streamed(*args: Any, **kwargs: Any) -> Any:
+        outer = OuterGenerator()
+        made = kind.generate_content_stream(_twin_for(outer, models, stream, begin), *args, **kwargs)
+        outer.follow(made)
+        return made
+
+    async def streamed_async(*args: Any, **kwargs: Any) -> Any:
+        outer = OuterGenerator()
+        made = await kind.generate_content_stream(_twin_for(outer, models, stream, begin), *args, **kwargs)
+        outer.follow(made)
+        return made
+
+    return streamed_async if is_async else streamed
+
+
+def _twin_for(outer: OuterGenerator, models: Any, stream: methods.Function, begin: methods.Begin) -> Any:
+    """Return a twin of the models whose streams know ``outer``. Newer versions have one more generator between."""
+    is_innermost = hasattr(models, _CONTINUED)
+    met = _as_it_is if is_innermost else outer.meet
+
+    def watched(*args: Any, **kwargs: Any) -> Any:
+        return met(watch_generator(stream(*args, **kwargs), partial(begin, args, kwargs), outer.is_closed))
+
+    def follow(call: PendingCall, chunks: Any) -> Any:
+        return met(watch_generator(chunks, lambda: call, outer.is_closed))
+
+    observed = methods.opened_async(follow)(begin, stream) if inspect.iscoroutinefunction(stream) else watched
+    twin = _twin(models, "_generate_content_stream", observed)
+    if not is_innermost:
+        return twin
+    continued = getattr(twin, _CONTINUED)
+    return _twin(twin, _CONTINUED, lambda *args, **kwargs: outer.meet(continued(*args, **kwargs)))
+
+
+def _twin(models: Any, name: str, value: object) -> Any:
+    twin = object.__new__(type(models))
+    vars(twin).update(vars(models), **{name: value})
+    return twin
+
+
+def _as_it_is(generator: Any) -> Any:
+    return generator
 
 
 def _asker(operation: Operation) -> methods.Ask:
@@ -98,6 +155,7 @@ def _follow(call: PendingCall, chunks: Any) -> Any:
     return watch_generator(chunks, lambda: call)
 
 
+_CONTINUED: Final = "_generate_content_stream_with_continuation"
 _CONTENT: Final = Operation("generate_content", _note_content, _note_chunk, gemini_usage)
 _EMBEDDINGS: Final = Operation("embeddings", _note_embeddings, _note_embeddings, _embeddings_usage)
 _SYNC: Final[Mapping[str, methods.Seam]] = {

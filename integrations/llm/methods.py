@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -169,10 +170,12 @@ def counting_attempts(function: Function) -> Function:
             return function(*args, **kwargs)
         call.begin_attempt()
         try:
-            return function(*args, **kwargs)
+            result = function(*args, **kwargs)
         except Exception as error:
             call.failed_attempt = _reason(error)
             raise
+        call.failed_attempt = _refusal(result)
+        return result
 
     return observed
 
@@ -186,16 +189,35 @@ def counting_attempts_async(function: Function) -> Function:
             return await function(*args, **kwargs)
         call.begin_attempt()
         try:
-            return await function(*args, **kwargs)
+            result = await function(*args, **kwargs)
         except Exception as error:
             call.failed_attempt = _reason(error)
             raise
+        call.failed_attempt = _refusal(result)
+        return result
 
     return observed
 
 
+def counting_sends(http: Any) -> list[tuple[Any, dict[str, object]]]:
+    """Return what to replace so that the requests that an HTTP client sends for one call are its attempts.
+
+    That is nothing where it is replaced already: several clients may share it.
+    """
+    if http is None or "send" in getattr(http, "__dict__", {"send": None}):
+        return []
+    counting = counting_attempts_async if inspect.iscoroutinefunction(http.send) else counting_attempts
+    return [(http, {"send": counting(http.send)})]
+
+
 def _reason(error: Exception) -> str:
     return str(status_of(error) or "connection")
+
+
+def _refusal(answer: Any) -> str:
+    """Return the status of an HTTP response that tells of an error, "" for any other answer."""
+    status = getattr(answer, "status_code", None)
+    return str(status) if status.__class__ is int and status >= 400 else ""
 
 
 def replace_all(targets: list[tuple[Any, dict[str, object]]]) -> Detach:

@@ -25,6 +25,9 @@ def attach(client: Any, link: Link) -> Detach:
     for part, operation in _PARTS.items():
         target = getattr(client, part)
         targets.append((target, _observed(target, link, operation)))
+    config = client.sdk_configuration
+    for http in (config.client, config.async_client):
+        targets += methods.counting_sends(http)
     return methods.replace_all(targets)
 
 

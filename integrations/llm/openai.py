@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from monitoring.integrations.attachment import Detach, Link
 
-from . import sdk
+from . import background, batches, sdk
 from .calls import Operation, PendingCall
 from .usage import Usage, fields, openai_usage
 
@@ -43,7 +43,7 @@ def carrier(client: Any) -> Any:
 
 def attach(client: Any, link: Link) -> Detach:
     """Observe chat completions, responses, completions, embeddings, images and audio."""
-    return sdk.attach(client, link, provider_of(client.base_url.host), _OPERATIONS, _STREAMS_WITHOUT_USAGE)
+    return sdk.attach(client, link, provider_of(client.base_url.host), _OPERATIONS, _STREAMS_WITHOUT_USAGE, _FETCHES)
 
 
 def provider_of(host: str) -> str:
@@ -109,6 +109,14 @@ def _note_embeddings(call: PendingCall, item: Any) -> None:
 
 
 def _note_response(call: PendingCall, item: Any) -> None:
+    """Take what a response tells, or that it is still to come, in the background."""
+    _note_response_so_far(call, item)
+    if call.finish_reason in background.UNDER_WAY:
+        call.finish_reason = ""
+        background.waiting.hold(fields(item)["id"], call)
+
+
+def _note_response_so_far(call: PendingCall, item: Any) -> None:
     told = fields(item)
     _note_common(call, told)
     status = told.get("status")
@@ -126,7 +134,7 @@ def _note_response_event(call: PendingCall, event: Any) -> None:
     whole = told.get("response")
     if whole is not None:  # an event that carries all there is so far
         call.tool_calls = 0
-        _note_response(call, whole)
+        _note_response_so_far(call, whole)
     elif told.get("type") == "error":
         call.failure = "ResponseFailed"
 
@@ -163,3 +171,4 @@ _OPERATIONS: Final = {
     "/audio/speech": Operation("speech", _note_media, _note_media, openai_usage),
 }
 _STREAMS_WITHOUT_USAGE: Final = frozenset({"/chat/completions", "/completions"})
+_FETCHES: Final = {"/responses": background.note, "cancel": background.note, "/batches": batches.note_openai}

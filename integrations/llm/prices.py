@@ -10,14 +10,14 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
-from decimal import Context, Decimal
+from decimal import Decimal
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
 import orjson
 
-from .usage import Usage
+from .usage import MATH, Usage
 
 PriceContext = Mapping[str, str]
 """What else a price depends on, told by the answer: ``service_tier``, ``processing``, ``speed``."""
@@ -57,10 +57,9 @@ _PARTS: Final[Mapping[str, tuple[str, int, frozenset[str]]]] = {
 
 _SMALLEST: Final = Decimal("1e-24")
 """US dollars; prices of a token in the snapshot have 23 places at most."""
-_MATH: Final = Context(prec=28)
-"""The app's own decimal context may round or raise, and a new one is made for each copied context of a stream."""
 
 _NO_CONTEXT: Final[PriceContext] = {}
+BATCH: Final[PriceContext] = {"processing": "batch"}
 
 _COMPACT_DATE: Final = re.compile(r"-(20\d\d)(\d\d)(\d\d)(?=-|:|$)")
 
@@ -113,6 +112,15 @@ def cost_of(
         price, source = _price(provider, models, context, now)
     cost = price.cost(usage) if price is not None else None
     return cost, source if cost is not None else ""
+
+
+def batch_cost_of(provider: str, model: str, usage: Usage, now: datetime | None = None) -> Cost:
+    """Return what requests of a batch cost together; None also where the snapshot has no price for batches."""
+    cost, source = cost_of(provider, (model,), usage, BATCH, now)
+    found = _find(provider, model.lower())
+    if source == "snapshot" and not (found and found[1] and found[0].has_price_for(BATCH, now)):
+        return None, ""
+    return cost, source
 
 
 def _price(
@@ -251,6 +259,10 @@ class Model:
             self._made[key] = Price(rates) if "input_mtok" in rates or "output_mtok" in rates else None
         return self._made[key]
 
+    def has_price_for(self, context: PriceContext, now: datetime | None) -> bool:
+        """Tell whether it has another price for what the answer says than the usual one."""
+        return bool(self._special(context, now))
+
     def _standard(self, now: datetime | None) -> int:
         """Return which of the conditional prices holds: the last whose condition is met, else the first."""
         last = len(self.conditional) - 1
@@ -302,10 +314,14 @@ class Price:
         return prices.get("input_tokens", 0), prices.get("output_tokens", 0), prices.get("requests", 0)
 
     def cost(self, usage: Usage) -> Decimal | None:
-        """Return US dollars; None where parts are greater than their whole."""
+        """Return US dollars; None where parts are greater than their whole, or where the price of each of several
+        requests depends on its size.
+        """
         if self._plain is not None and usage.has_no_parts:
             asked, answered, once = self._plain
-            return _MATH.multiply(asked * usage.input_tokens + answered * usage.output_tokens + once, _SMALLEST)
+            return MATH.multiply(asked * usage.input_tokens + answered * usage.output_tokens + once, _SMALLEST)
+        if usage.requests > 1 and self._depends_on_size(usage.input_tokens):
+            return None
         total = 0
         counts: list[int] = []
         for name, price, tiers, parts in self._rates:
@@ -317,7 +333,10 @@ class Price:
                 if count < 0:
                     return None
                 total += count * (_price_in_tier(price, tiers, usage.input_tokens) if tiers else price)
-        return _MATH.multiply(total, _SMALLEST)
+        return MATH.multiply(total, _SMALLEST)
+
+    def _depends_on_size(self, input_tokens: int) -> bool:
+        return any(start < input_tokens for _, _, tiers, _ in self._rates for start, _ in tiers)
 
 
 Tiers = tuple[tuple[int, int], ...]
@@ -333,7 +352,7 @@ def _per_unit(told: Any, units: int) -> tuple[int, Tiers]:
 
 def _in_smallest(told: Any, units: int) -> int:
     """Return a price per unit as a whole number, so that a call's cost is sums and products of those."""
-    return round(_MATH.divide(_MATH.divide(Decimal(told), units), _SMALLEST))
+    return round(MATH.divide(MATH.divide(Decimal(told), units), _SMALLEST))
 
 
 def _price_in_tier(base: int, tiers: Tiers, input_tokens: int) -> int:

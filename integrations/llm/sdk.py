@@ -11,6 +11,7 @@ import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from functools import partial
+from types import MappingProxyType
 from typing import Any, Final
 
 import orjson
@@ -28,12 +29,17 @@ from monitoring.monitor import current
 
 from . import content, prices
 from .calls import Operation, PendingCall
+from .fetched import Note, noting
 from .rate_limits import RateLimits, remaining
 from .streams import before_close, watch
+from .usage import cost_usd
 
 Request = Callable[..., Any]
 Begin = Callable[[Any, Any], PendingCall | None]
+Noted = Callable[[Any, Any], Any]
 
+_LITELLM_COST: Final = "x-litellm-response-cost"
+"""The headers of a stream come too early to tell it, and 0 may mean that there is no price."""
 _RAW_HEADER: Final = "X-Stainless-Raw-Response"
 
 
@@ -43,10 +49,12 @@ def attach(
     provider: str,
     operations: Mapping[str, Operation],
     streams_without_usage: frozenset[str] = frozenset(),
+    fetches: Mapping[str, Note] = MappingProxyType({}),
 ) -> Detach:
     """Observe the calls that go to one of ``operations``, by path; all others pass.
 
-    Streams of ``streams_without_usage`` tell their token counts only to those who ask.
+    Streams of ``streams_without_usage`` tell their token counts only to those who ask. What requests of ``fetches`` get
+    is looked at.
     """
     prices.load()
     request = client.request
@@ -60,7 +68,7 @@ def attach(
     return replace_attributes(
         client,
         {
-            "request": observed(request, begin),
+            "request": observed(request, begin, noting(link, provider, fetches)),
             "copy": partial(_copied, client.copy, link),
             "with_options": partial(_copied, client.with_options, link),
             **{name: aside(getattr(client, name)) for name, aside in asides.items() if hasattr(client, name)},
@@ -68,11 +76,11 @@ def attach(
     )
 
 
-def _observed(request: Request, begin: Begin) -> Request:
+def _observed(request: Request, begin: Begin, noted: Noted) -> Request:
     def observed(cast_to: Any, options: Any, **kwargs: Any) -> Any:
         call = begin(options, kwargs.get("stream"))
         if call is None:
-            return request(cast_to, options, **kwargs)
+            return noted(options, request(cast_to, options, **kwargs))
         token = inside_llm_call.set(call)
         try:
             result = request(cast_to, options, **kwargs)
@@ -86,11 +94,11 @@ def _observed(request: Request, begin: Begin) -> Request:
     return observed
 
 
-def _observed_async(request: Request, begin: Begin) -> Request:
+def _observed_async(request: Request, begin: Begin, noted: Noted) -> Request:
     async def observed(cast_to: Any, options: Any, **kwargs: Any) -> Any:
         call = begin(options, kwargs.get("stream"))
         if call is None:
-            return await request(cast_to, options, **kwargs)
+            return noted(options, await request(cast_to, options, **kwargs))
         token = inside_llm_call.set(call)
         try:
             result = await request(cast_to, options, **kwargs)
@@ -156,6 +164,8 @@ def _heeding(limits: RateLimits, process: Callable[..., Any]) -> Callable[..., A
         if call.__class__ is PendingCall:
             try:
                 call.rate_limits = limits.of(kwargs["response"].headers)
+                if limits.is_litellm and not call.streamed:
+                    call.gateway_cost = cost_usd(kwargs["response"].headers.get(_LITELLM_COST)) or None
             except Exception as error:
                 call.stumble(error)
         return process(*args, **kwargs)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import suppress
 from typing import Any
 
 from monitoring.context import reset
@@ -55,15 +56,49 @@ def before_close(response: Any, act: Callable[[], None]) -> Detach:
     return replace_attributes(response, {"close": closing, "aclose": aclosing})
 
 
-def watch_generator(chunks: Any, begin: Begin) -> Any:
+def watch_generator(chunks: Any, begin: Begin, is_closed: IsClosed | None = None) -> Any:
     """Return a generator of the chunks of a generator, which sends its request when it is first asked for one.
 
-    One that is closed knows its own weak references; of one that is dropped they are gone.
+    One that is closed knows its own weak references; of one that is dropped they are gone. Where the reader has another
+    generator, which reads this one, ``is_closed`` tells whether that one was closed.
     """
+    if is_closed is not None:
+        return _reader(chunks)(chunks, begin, is_closed)
     known: list[weakref.ref[Any]] = []
     watched = _reader(chunks)(chunks, begin, lambda: known[0]() is not None)
     known.append(weakref.ref(watched))
     return watched
+
+
+class OuterGenerator:
+    """What becomes of a generator that reads one of ours by way of another, which is its child.
+
+    One that is closed lets go of its child while it is there itself, and one that is dropped is gone before its child.
+    """
+
+    __slots__ = ("_child", "_outer", "_was_closed")
+
+    def __init__(self) -> None:
+        self._outer: Callable[[], Any] | None = None
+        self._child: Callable[[], Any] | None = None
+        self._was_closed = False
+
+    def follow(self, generator: Any) -> None:
+        """See what becomes of a generator, if it is one."""
+        with suppress(TypeError):
+            self._outer = weakref.ref(generator, self._gone)
+
+    def meet(self, child: Any) -> Any:
+        """Return the child, which is its last so far."""
+        self._child = weakref.ref(child)
+        return child
+
+    def is_closed(self) -> bool:
+        """Tell whether it was closed, when one that it read is over before its end."""
+        return self._was_closed or (self._outer is not None and self._outer() is not None)
+
+    def _gone(self, _: object) -> None:
+        self._was_closed = self._child is not None and self._child() is None
 
 
 def watch_closable(chunks: Any, close: Callable[[], None], call: PendingCall) -> tuple[Any, Callable[[], None]]:

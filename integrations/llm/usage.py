@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import Context, Decimal, InvalidOperation
 from types import MappingProxyType
 from typing import Any, Final
 
 _NUMBERS: Final = (int, float, Decimal)
+MATH: Final = Context(prec=28)
+"""The app's own decimal context may round or raise, and a new one is made for each copied context of a stream."""
+_XAI_TICK: Final = Decimal("1e-10")
+"""US dollars: https://docs.x.ai/developers/cost-tracking."""
 _NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
@@ -98,7 +102,9 @@ def openai_usage(told: Any) -> Usage:
     if hit := counts.get("prompt_cache_hit_tokens"):
         usage.cache_read_tokens = usage.cache_read_tokens or hit
     if (cost := counts.get("cost")) is not None:
-        usage.cost_usd = _cost(cost)
+        usage.cost_usd = _cost(cost, counts)
+    elif (ticks := counts.get("cost_in_usd_ticks")) is not None:
+        usage.cost_usd = cost_usd(ticks, _XAI_TICK)
     usage.settle()
     return usage
 
@@ -139,7 +145,7 @@ def anthropic_usage(told: Any) -> Usage:
     if searches := count(fields(counts.get("server_tool_use")), "web_search_requests"):
         usage.web_searches = searches
     if (cost := counts.get("cost")) is not None:
-        usage.cost_usd = _cost(cost)
+        usage.cost_usd = _cost(cost, counts)
     usage.settle()
     return usage
 
@@ -243,11 +249,24 @@ def count(counts: Mapping[str, Any], name: str) -> int:
     return int(value) if isinstance(value, float) and value.is_integer() else 0
 
 
-def _cost(told: Any) -> Decimal | None:
-    """Return a cost in US dollars, told as a number or as an object with the total."""
+def _cost(told: Any, counts: Mapping[str, Any]) -> Decimal | None:
+    """Return a cost in US dollars, told as a number, as OpenRouter does, or as an object with the total, as Perplexity
+    does. Of a call by a key of one's own OpenRouter tells what it takes itself, and beside it what the provider does.
+    """
     if told.__class__ not in _NUMBERS:
-        told = fields(told).get("total_cost")
-        if told.__class__ not in _NUMBERS:
-            return None
-    cost = Decimal(str(told))
-    return cost if cost.is_finite() and not cost.is_signed() else None
+        costs = fields(told)
+        return cost_usd(costs.get("total_cost")) if costs.get("currency") in (None, "USD") else None
+    cost = cost_usd(told)
+    if counts.get("is_byok"):
+        upstream = cost_usd(fields(counts.get("cost_details")).get("upstream_inference_cost"))
+        return None if cost is None or upstream is None else MATH.add(cost, upstream)
+    return cost
+
+
+def cost_usd(told: Any, unit: Decimal = Decimal(1)) -> Decimal | None:
+    """Return so many units of US dollars as are told, None where that is no number, or less than nothing."""
+    try:
+        cost = Decimal(str(told)) if told.__class__ in _NUMBERS or told.__class__ is str else None
+    except InvalidOperation:
+        return None
+    return MATH.multiply(cost, unit) if cost is not None and cost.is_finite() and not cost.is_signed() else None

@@ -71,6 +71,10 @@ def llm_server() -> Iterator[Server]:
             self.send_response(answer.status)
             for name, value in {"content-type": answer.kind, **answer.headers}.items():
                 self.send_header(name, value)
+            if "content-length" in answer.headers:
+                self.end_headers()
+                self.wfile.write(b"".join(answer.chunks))
+                return
             self.send_header("transfer-encoding", "chunked")
             self.end_headers()
             for place, chunk in enumerate(answer.chunks):

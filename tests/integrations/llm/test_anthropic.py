@@ -146,6 +146,17 @@ def test_batched_answers_cost_half(sink: MemorySink) -> None:
     assert [seen.cost_usd for seen in calls(sink)] == [Decimal("0.5")]
 
 
+def test_litellms_proxy_tells_the_cost_in_a_header(sink: MemorySink) -> None:
+    """It speaks this protocol too."""
+    body = {"type": "message", "model": CLAUDE, "content": [], "usage": {"input_tokens": 1_000_000}}
+    headers = {"x-litellm-call-id": "1", "x-litellm-response-cost": "0.00325"}
+    library = http_library(anthropic)
+    transport = library.MockTransport(lambda _: library.Response(200, json=body, headers=headers))
+    client = monitoring.wrap(anthropic.Anthropic(api_key="x", http_client=library.Client(transport=transport)))
+    client.messages.create(model=CLAUDE, max_tokens=9, messages=says("hello"))
+    assert [(seen.cost_usd, seen.price_source) for seen in calls(sink)] == [(Decimal("0.00325"), "provider")]
+
+
 def answered(body: dict[str, Any]) -> anthropic.Anthropic:
     """Return a wrapped client that gets ``body`` for an answer."""
     return _client(json.dumps(body), "application/json")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
-import tracemalloc
 from collections.abc import Callable, Iterator
 from decimal import Decimal
 from typing import Any
@@ -14,18 +14,14 @@ import openai
 import pytest
 
 import monitoring
-from monitoring.integrations.attachment import Link
-from monitoring.integrations.llm.calls import Operation, PendingCall
-from monitoring.integrations.llm.openai import note_chat, note_chat_chunk
 from monitoring.integrations.llm.rate_limits import RateLimits, remaining
-from monitoring.integrations.llm.streams import watch_generator
-from monitoring.integrations.llm.usage import openai_usage
-from monitoring.recorder import Recorder
 from monitoring.testing import FakeClock, MemorySink, use
 from tests.integrations.llm.recorded import (
+    ANTHROPIC_USAGE,
     CHAT,
     CHUNK,
     CONVERSED,
+    MESSAGE,
     OPENAI_USAGE,
     TOOL,
     WHOLE_MESSAGE,
@@ -34,9 +30,11 @@ from tests.integrations.llm.recorded import (
 from tests.integrations.llm.subjects import (
     BEDROCK,
     CLAUDE,
+    COMMAND,
     GEMINI,
     GPT,
     LLAMA,
+    MISTRAL,
     bedrock,
     calls,
     http_library,
@@ -136,6 +134,66 @@ def test_googles_retries_are_counted(server: Server, sink: MemorySink) -> None:
     client.close()
     (call,) = calls(sink)
     assert (call.outcome, call.retries) == ("ok", ("503",))
+
+
+@pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
+def test_mistrals_retries_are_counted(server: Server, sink: MemorySink, is_async: bool) -> None:
+    """Where the user has asked for them: the SDK tells nobody, so its HTTP client is watched."""
+    from mistralai.client import Mistral
+    from mistralai.client.utils import BackoffStrategy, RetryConfig
+
+    retrying = RetryConfig("backoff", BackoffStrategy(1, 1, 1.0, 60_000), retry_connection_errors=True)
+    ask: dict[str, Any] = {"model": MISTRAL, "messages": says("hello"), "retries": retrying}
+
+    async def scenario() -> None:
+        async with Mistral(server_url=server.url, api_key="x") as client:
+            chat = monitoring.wrap(client).chat
+            assert await chat.complete_async(**ask) if is_async else chat.complete(**ask)
+
+    server.will(*_refusals(429, 503), json_answer({**CHAT, "choices": []}))
+    asyncio.run(scenario())
+    (call,) = calls(sink)
+    assert (call.outcome, call.retries, len(server.asked)) == ("ok", ("429", "503"), 3)
+
+
+@pytest.mark.parametrize("kind", ["ClientV2", "AsyncClientV2", "v2"])
+def test_coheres_retries_are_counted(server: Server, sink: MemorySink, kind: str) -> None:
+    """They are the SDK's own, up to two, and its HTTP client is watched."""
+    import cohere
+
+    settings: dict[str, Any] = {"base_url": server.url, "api_key": "x"}
+
+    async def scenario() -> None:
+        if kind == "AsyncClientV2":
+            async with cohere.AsyncClientV2(**settings) as client:
+                await monitoring.wrap(client).chat(model=COMMAND, messages=says("hello"))
+        else:
+            with cohere.ClientV2(**settings) if kind == "ClientV2" else cohere.Client(**settings) as client:
+                asked = client if kind == "ClientV2" else client.v2
+                monitoring.wrap(asked).chat(model=COMMAND, messages=says("hello"))
+
+    message = {"role": "assistant", "content": []}
+    server.will(*_refusals(429, 503), json_answer({"id": "1", "finish_reason": "COMPLETE", "message": message}))
+    asyncio.run(scenario())
+    (call,) = calls(sink)
+    assert (call.outcome, call.retries, len(server.asked)) == ("ok", ("429", "503"), 3)
+
+
+def test_clients_that_share_an_http_client_count_a_retry_once(server: Server, sink: MemorySink) -> None:
+    """However many were wrapped, it is watched once."""
+    import cohere
+    import httpx
+
+    with httpx.Client() as http:
+        for _ in range(3):
+            client = monitoring.wrap(cohere.ClientV2(base_url=server.url, api_key="x", httpx_client=http))
+        send = http.send
+        monitoring.wrap(cohere.ClientV2(base_url=server.url, api_key="x", httpx_client=http))
+        assert http.send is send
+        message = {"role": "assistant", "content": []}
+        server.will(*_refusals(429), json_answer({"id": "1", "finish_reason": "COMPLETE", "message": message}))
+        client.chat(model=COMMAND, messages=says("hello"))
+    assert [call.retries for call in calls(sink)] == [("429",)]
 
 
 def test_what_is_left_of_a_limit_is_read_once_a_second() -> None:
@@ -355,6 +413,131 @@ def test_the_async_side_of_google_is_wrapped_once(server: Server, sink: MemorySi
     assert len(calls(sink)) == 1
 
 
+def _gemini_stream() -> Any:
+    part = {"candidates": [{"content": {"parts": [{"text": "x"}], "role": "model"}, "index": 0}]}
+    return sse([part, part, part], done=False)
+
+
+@pytest.mark.parametrize("with_tools", [False, True], ids=["plain", "functions"])
+@pytest.mark.parametrize("holds", [True, False], ids=["held", "dropped"])
+def test_a_stream_of_googles_that_is_closed_is_closed_early(
+    server: Server, sink: MemorySink, with_tools: bool, holds: bool
+) -> None:
+    """The SDK has generators of its own around ours, and its object is what the reader gets."""
+    server.will(_gemini_stream(), _gemini_stream())
+    client = google(server)
+    ask = _asking_google(with_tools)
+    plain = client.models.generate_content_stream(**ask)
+    assert next(plain)
+    plain.close()
+    stream = monitoring.wrap(client).models.generate_content_stream(**ask)
+    assert (type(stream), stream.gi_code) == (type(plain), plain.gi_code)
+    assert next(stream)
+    stream.close()
+    if not holds:
+        del stream
+    client.close()
+    assert [call.outcome for call in calls(sink)] == ["closed_early"]
+
+
+@pytest.mark.parametrize("with_tools", [False, True], ids=["plain", "functions"])
+@pytest.mark.parametrize(
+    ("closes", "holds", "outcome"),
+    [(True, True, "closed_early"), (True, False, "closed_early"), (False, False, "abandoned")],
+    ids=["held", "closed and dropped", "dropped"],
+)
+@pytest.mark.filterwarnings("ignore:Inheritance class AiohttpClientSession:DeprecationWarning")
+def test_an_async_stream_of_googles_that_is_closed_is_closed_early(
+    server: Server, sink: MemorySink, with_tools: bool, closes: bool, holds: bool, outcome: str
+) -> None:
+    """Also where the reader drops it before the event loop has closed the generators within."""
+
+    async def scenario() -> None:
+        client = monitoring.wrap(google(server))
+        async with client.aio as aio:
+            stream: Any = await aio.models.generate_content_stream(**_asking_google(with_tools))
+            await anext(stream)
+            if closes:
+                await stream.aclose()
+            if not holds:
+                del stream
+            while not sink.observations:
+                await asyncio.sleep(0)
+        client.close()
+
+    server.will(_gemini_stream())
+    asyncio.run(asyncio.wait_for(scenario(), 10))
+    assert [call.outcome for call in calls(sink)] == [outcome]
+
+
+@pytest.mark.filterwarnings("ignore:Inheritance class AiohttpClientSession:DeprecationWarning")
+@pytest.mark.parametrize(("closes", "outcome"), [(True, "closed_early"), (False, "abandoned")])
+def test_a_stream_of_an_older_sdk_of_googles_ends_alike(
+    server: Server, sink: MemorySink, monkeypatch: pytest.MonkeyPatch, closes: bool, outcome: str
+) -> None:
+    """That one has one generator less between the reader's and ours."""
+    from google.genai.models import AsyncModels, Models
+
+    def older(models: Any, **asked: Any) -> Iterator[Any]:
+        yield from models._generate_content_stream(**asked)
+
+    async def older_async(models: Any, **asked: Any) -> Any:
+        async def stream() -> Any:
+            async for chunk in await models._generate_content_stream(**asked):
+                yield chunk
+
+        return stream()
+
+    async def scenario() -> None:
+        client = monitoring.wrap(google(server))
+        stream: Any = client.models.generate_content_stream(**_asking_google())
+        assert next(stream)
+        if closes:
+            stream.close()
+        del stream
+        async with client.aio as aio:
+            stream = await aio.models.generate_content_stream(**_asking_google())
+            await anext(stream)
+            if closes:
+                await stream.aclose()
+            del stream
+            while len(sink.observations) < 2:
+                await asyncio.sleep(0)
+        client.close()
+
+    for kind, method in ((Models, older), (AsyncModels, older_async)):
+        monkeypatch.setattr(kind, "generate_content_stream", method)
+        monkeypatch.delattr(kind, "_generate_content_stream_with_continuation", raising=False)
+    server.will(_gemini_stream(), _gemini_stream())
+    asyncio.run(asyncio.wait_for(scenario(), 10))
+    assert [call.outcome for call in calls(sink)] == [outcome, outcome]
+
+
+def test_a_stream_of_googles_that_is_dropped_is_abandoned(server: Server, sink: MemorySink) -> None:
+    """At once, and so is one that the garbage collector finds."""
+    server.will(_gemini_stream(), _gemini_stream())
+    client = monitoring.wrap(google(server))
+    stream = client.models.generate_content_stream(**_asking_google())
+    assert next(stream)
+    del stream
+    assert [call.outcome for call in calls(sink)] == ["abandoned"]
+    ring: list[Any] = [client.models.generate_content_stream(**_asking_google())]
+    ring.append(ring)
+    assert next(ring[0])
+    del ring
+    gc.collect()
+    client.close()
+    assert [call.outcome for call in calls(sink)] == ["abandoned", "abandoned"]
+
+
+def _asking_google(with_tools: bool = False) -> dict[str, Any]:
+    def weather(city: str) -> str:
+        """Tell the weather."""
+        raise AssertionError(city)
+
+    return {"model": GEMINI, "contents": "hello", "config": {"tools": [weather]} if with_tools else None}
+
+
 # --- Bedrock's bodies -------------------------------------------------------------------------------------------------
 
 HEADERS = {"x-amzn-bedrock-input-token-count": "10", "x-amzn-bedrock-output-token-count": "5"}
@@ -380,14 +563,107 @@ def test_bodies_are_read_in_their_models_format(
     assert [(call.has_usage, call.input_tokens, call.output_tokens) for call in calls(sink)] == [tokens]
 
 
-def test_a_body_that_is_read_in_pieces_tells_no_tokens(server: Server, sink: MemorySink) -> None:
-    """It is not put together for us; the call ends with the last piece."""
-    server.will(json_answer(WHOLE_MESSAGE, headers=HEADERS))
+LONG = "x" * 20_000
+LONG_MESSAGE: dict[str, Any] = {
+    **MESSAGE,
+    "content": [
+        {"type": "text", "text": LONG},
+        {"type": "tool_use", "id": "t", "name": "f", "input": {"usage": {"input_tokens": 1, "output_tokens": 1}}},
+        {"type": "text", "text": 'He said "usage": {"output_tokens": 2}}'},
+    ],
+    "stop_reason": "end_turn",
+    "stop_sequence": None,
+    "usage": ANTHROPIC_USAGE,
+}
+LONG_ANSWERS: dict[str, tuple[dict[str, Any], tuple[int, int, int], str]] = {
+    "anthropic": (LONG_MESSAGE, (110, 80, 50), "end_turn"),
+    "nova": (
+        {"output": LONG, "stopReason": "max_tokens", "usage": {"inputTokens": 7, "outputTokens": 3}},
+        (7, 0, 3),
+        "max_tokens",
+    ),
+    "openai": ({"choices": [{"text": LONG}], "usage": {"prompt_tokens": 8, "completion_tokens": 4}}, (8, 0, 4), ""),
+    "headers": ({"generation": LONG}, (19, 4, 5), ""),
+    "usage far from the end": ({"usage": {"inputTokens": 7}, "output": LONG}, (19, 4, 5), ""),
+}
+CACHED_HEADERS = {
+    **HEADERS,
+    "x-amzn-bedrock-cache-read-input-token-count": "4",
+    "x-amzn-bedrock-cache-write-input-token-count": "5",
+}
+
+
+def _by_size(body: Any) -> bytes:
+    return b"".join(iter(lambda: body.read(700), b""))
+
+
+def _first_and_rest(body: Any) -> bytes:
+    return bytes(body.read(5) + body.read() + body.read())
+
+
+def _into(body: Any) -> bytes:
+    read, buffer = bytearray(), bytearray(3_000)
+    while size := body.readinto(buffer):
+        read += buffer[:size]
+    return bytes(read)
+
+
+@pytest.mark.parametrize("answer", LONG_ANSWERS)
+@pytest.mark.parametrize(
+    "read",
+    [
+        _by_size,
+        _first_and_rest,
+        _into,
+        lambda body: b"".join(body.iter_chunks(50)),
+        lambda body: b"".join(body.iter_lines(keepends=True)),
+        lambda body: b"".join(body),
+    ],
+    ids=["read", "rest", "readinto", "chunks", "lines", "iteration"],
+)
+def test_a_body_that_is_read_in_pieces_tells_its_tokens_too(
+    server: Server, sink: MemorySink, answer: str, read: Callable[[Any], bytes]
+) -> None:
+    """By its last bytes, which are looked at when the reader has them; nothing is put together for us."""
+    told, (asked, cached, answered), reason = LONG_ANSWERS[answer]
+    server.will(json_answer(told, headers=CACHED_HEADERS))
     client = monitoring.wrap(bedrock(server.port))
-    pieces = list(client.invoke_model(modelId=BEDROCK, body="{}")["body"].iter_chunks(50))
+    assert json.loads(read(client.invoke_model(modelId=BEDROCK, body="{}")["body"])) == told
     client.close()
-    assert json.loads(b"".join(pieces)) == WHOLE_MESSAGE
+    (call,) = calls(sink)
+    assert (call.outcome, call.has_usage, call.finish_reason) == ("ok", True, reason)
+    assert (call.input_tokens, call.cache_read_tokens, call.output_tokens) == (asked, cached, answered)
+
+
+def test_a_body_that_tells_nothing_at_its_end_has_no_tokens(server: Server, sink: MemorySink) -> None:
+    """Where the headers do not tell them either."""
+    server.will(json_answer({"usage": {"inputTokens": 7}, "output": LONG}))
+    client = monitoring.wrap(bedrock(server.port))
+    assert _by_size(client.invoke_model(modelId=BEDROCK, body="{}")["body"])
+    client.close()
     assert [(call.outcome, call.has_usage) for call in calls(sink)] == [("ok", False)]
+
+
+def test_a_short_body_in_pieces_is_known_whole(server: Server, sink: MemorySink) -> None:
+    """Its calls to tools too."""
+    server.will(json_answer(WHOLE_MESSAGE))
+    client = monitoring.wrap(bedrock(server.port))
+    assert json.loads(_by_size(client.invoke_model(modelId=BEDROCK, body="{}")["body"])) == WHOLE_MESSAGE
+    client.close()
+    assert [(call.has_usage, call.output_tokens, call.tool_calls) for call in calls(sink)] == [(True, 50, 1)]
+
+
+def test_a_body_of_known_length_ends_with_its_last_byte(server: Server, sink: MemorySink) -> None:
+    """A reader who knows the length does not ask for more."""
+    body = json.dumps(LONG_MESSAGE).encode()
+    server.will(json_answer(LONG_MESSAGE, headers={"content-length": str(len(body))}))
+    client = monitoring.wrap(bedrock(server.port))
+    answer = client.invoke_model(modelId=BEDROCK, body="{}")["body"]
+    assert answer.read(len(body) - 1)
+    assert sink.observations == []
+    assert answer.read(1)
+    assert [(call.outcome, call.output_tokens) for call in calls(sink)] == [("ok", 50)]
+    client.close()
 
 
 def test_an_exception_within_a_stream_of_events_is_an_error(server: Server, sink: MemorySink) -> None:
@@ -425,45 +701,6 @@ def test_a_prompt_that_ollama_does_not_count_is_unknown(server: Server, sink: Me
     monitoring.wrap(client).chat(model=LLAMA, messages=says("hello"))
     client._client.close()
     assert [(call.outcome, call.has_usage) for call in calls(sink)] == [("ok", False)]
-
-
-# --- memory -----------------------------------------------------------------------------------------------------------
-
-
-def test_a_long_stream_takes_no_memory() -> None:
-    """A hundred thousand chunks, and at most a megabyte above what they take by themselves."""
-    chunks = 100_000
-    plain = _peak(lambda: (_Chunk() for _ in range(chunks)))
-    sink = MemorySink()
-    link = Link(lambda: Recorder([sink]))
-    operation = Operation("chat", note_chat, note_chat_chunk, openai_usage)
-
-    def begin() -> PendingCall:
-        call = PendingCall(link, Recorder([sink]), "openai", operation, GPT)
-        call.stream()
-        return call
-
-    watched = _peak(lambda: watch_generator((_Chunk() for _ in range(chunks)), begin))
-    assert watched < plain + 1_000_000
-    assert [call.chunks for call in calls(sink)] == [chunks]
-
-
-class _Chunk:
-    """A chunk of text, as the SDK makes it."""
-
-    def __init__(self) -> None:
-        self.model, self.usage, self.text = GPT, None, "x" * 100
-        self.choices: list[Any] = []
-
-
-def _peak(stream: Callable[[], Any]) -> int:
-    tracemalloc.start()
-    try:
-        for _ in stream():
-            pass
-        return tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
 
 
 @pytest.mark.parametrize(

@@ -187,6 +187,68 @@ def test_what_the_provider_bills_goes_before_all_prices(sink: MemorySink) -> Non
     assert [seen.cost_usd for seen in calls(sink)] == [Decimal("0.00042")]
 
 
+BILLED: dict[str, tuple[dict[str, Any], str | None]] = {
+    "openrouter": ({"cost": 0.95, "cost_details": {"upstream_inference_cost": 0.95}, "is_byok": False}, "0.95"),
+    "openrouter, by a key of one's own": (
+        {"cost": 0.95, "cost_details": {"upstream_inference_cost": 19}, "is_byok": True},
+        "19.95",
+    ),
+    "openrouter, by a key of one's own, of a silent provider": ({"cost": 0, "is_byok": True}, None),
+    "perplexity": (
+        {
+            "cost": {
+                "input_tokens_cost": 0.00002,
+                "output_tokens_cost": 0.0001,
+                "request_cost": 0.005,
+                "total_cost": 0.00512,
+            }
+        },
+        "0.00512",
+    ),
+    "perplexity's responses": ({"cost": {"currency": "USD", "total_cost": 0.0031}}, "0.0031"),
+    "another currency": ({"cost": {"currency": "EUR", "total_cost": 0.0031}}, None),
+    "xai": ({"cost_in_usd_ticks": 37_756_000}, "0.0037756"),
+    "nonsense": ({"cost_in_usd_ticks": -1}, None),
+}
+
+
+@pytest.mark.parametrize("told", BILLED)
+@pytest.mark.parametrize("is_stream", [False, True], ids=["whole", "stream"])
+def test_each_provider_tells_its_bill_in_its_own_way(sink: MemorySink, told: str, is_stream: bool) -> None:
+    """As their documentation has it; what is no bill is no price either."""
+    cost, expected = BILLED[told]
+    usage = {"prompt_tokens": 194, "completion_tokens": 2, "total_tokens": 196, **cost}
+    client = answered({"model": "mine", "choices": [], "usage": usage}, is_stream=is_stream)
+    answer = client.chat.completions.create(model="mine", messages=says("hello"), stream=is_stream)
+    assert not is_stream or list(answer)
+    (seen,) = calls(sink)
+    assert seen.cost_usd == (None if expected is None else Decimal(expected))
+    assert seen.price_source == ("" if expected is None else "provider")
+
+
+@pytest.mark.parametrize(
+    ("header", "is_stream", "cost"),
+    [
+        ("3.45e-05", False, Decimal("0.0000345")),
+        ("0.0", False, PRICE),
+        ("None", False, PRICE),
+        ("3.45e-05", True, PRICE),
+    ],
+    ids=["told", "no price", "no number", "stream"],
+)
+def test_litellms_proxy_tells_the_cost_in_a_header(
+    sink: MemorySink, header: str, is_stream: bool, cost: Decimal
+) -> None:
+    """Of a whole answer, if it has a price for it."""
+    body = {"model": GPT, "choices": [], "usage": {"prompt_tokens": 111, "completion_tokens": 22}}
+    headers = {"x-litellm-call-id": "1", "x-litellm-response-cost": header}
+    client = answered(body, is_stream=is_stream, headers=headers)
+    for _ in range(2):
+        answer = client.chat.completions.create(model=GPT, messages=says("hello"), stream=is_stream)
+        assert not is_stream or list(answer)
+    assert [seen.cost_usd for seen in calls(sink)] == [cost, cost]
+
+
 def test_the_tier_of_the_answer_decides_the_price(sink: MemorySink) -> None:
     """A priority answer costs more than a default one, whatever was asked for."""
     costs = []
@@ -279,11 +341,13 @@ def test_azure_clients_are_known_by_their_base(sink: MemorySink) -> None:
     assert (seen.provider, seen.model, seen.cost_usd) == ("azure.ai.openai", "my-deployment", Decimal("0.00001"))
 
 
-def answered(body: dict[str, Any]) -> openai.OpenAI:
-    """Return a wrapped client that gets ``body`` for an answer."""
+def answered(body: dict[str, Any], *, is_stream: bool = False, headers: Any = None) -> openai.OpenAI:
+    """Return a wrapped client that gets ``body`` for an answer, or for the only chunk of one."""
+    kind = "text/event-stream" if is_stream else "application/json"
+    text = f"data: {json.dumps(body)}\n\ndata: [DONE]\n\n" if is_stream else json.dumps(body)
 
-    def answer(request: httpx.Request) -> httpx.Response:
-        return httpx.Response(200, content=json.dumps(body), headers={"content-type": "application/json"})
+    def answer(_: Any) -> Any:
+        return httpx.Response(200, content=text, headers={"content-type": kind, **(headers or {})})
 
     http = httpx.Client(transport=httpx.MockTransport(answer))
     return monitoring.wrap(openai.OpenAI(api_key="x", http_client=http))
