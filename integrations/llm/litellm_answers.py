@@ -45,8 +45,15 @@ _PROVIDERS: Final = {
     "xai": "x_ai",
 }
 """What LiteLLM calls providers, in the words of the other adapters."""
+_OF_INPUT: Final = (
+    "prompt_tokens",
+    "prompt_tokens_details",
+    "cache_read_input_tokens",
+    "cache_creation_input_tokens",
+)
 _ROUTES: Final = ("converse/", "converse_like/", "invoke/")
 """How Bedrock is asked, which LiteLLM wants in front of the model."""
+_ESTIMATE: Final = "UnreportedUsage"
 _USUAL_TIERS: Final = (None, "", "auto", "default", "standard", "standard_only")
 
 
@@ -103,15 +110,13 @@ def is_from_cache(answer: Any, told: Mapping[str, Any]) -> bool:
     return told.get("cache_hit") is True or getattr(answer, "custom_llm_provider", None) == "cached_response"
 
 
-def raw_chunks(stream: Any) -> list[Any] | None:
-    """Return the chunks that LiteLLM keeps of a stream as they came, with the usage that it takes out of what the
-    reader gets; None of a stream that keeps none.
+def raw_chunks(stream: Any) -> list[Any]:
+    """Return the list in which LiteLLM keeps the chunks of a stream as they came, with the usage that it takes out of
+    what the reader gets. It stays empty where LiteLLM keeps none: for routers.
     """
-    for part in (stream, *(vars(stream).get(name) for name in ("completion_stream", "litellm_custom_stream_wrapper"))):
-        chunks = getattr(part, "chunks", None)
-        if isinstance(chunks, list) and hasattr(part, "completion_stream"):
-            return chunks if chunks or not hasattr(part, "_sync_generator") else None
-    return None
+    parts = (stream, *(vars(stream).get(name) for name in ("completion_stream", "litellm_custom_stream_wrapper")))
+    found = (part.chunks for part in parts if hasattr(part, "chunks") and hasattr(part, "completion_stream"))
+    return next((chunks for chunks in found if isinstance(chunks, list)), [])
 
 
 def note_usage(call: PendingCall, told: Any, *, has_cost: bool) -> None:
@@ -179,9 +184,15 @@ def _keep_usage(call: PendingCall, *, has_cost: bool) -> None:
 
 
 def note_raw(call: PendingCall, chunk: Any) -> None:
-    """Take the usage of a chunk as it came, which is all of it when there is a reason for the end."""
+    """Take the usage of a chunk as it came, which is all of it when there is a reason for the end.
+
+    Anthropic's last may leave out the input, which its first has told.
+    """
     told = fields(chunk)
-    if (usage := told.get("usage")) is not None:
+    if told.get("usage") is not None:
+        usage = dict(fields(told["usage"]))
+        if not count(usage, "prompt_tokens") and call.usage is not None:
+            usage |= {name: call.usage.get(name) for name in _OF_INPUT}
         note_usage(call, usage, has_cost=True)
         if tier := told.get("service_tier"):
             call.price_context = {"service_tier": tier} if tier not in _USUAL_TIERS else NO_CONTEXT
@@ -189,11 +200,21 @@ def note_raw(call: PendingCall, chunk: Any) -> None:
         call.is_final = bool(call.finish_reason) or any(reasons)
 
 
-def note_last(call: PendingCall, chunk: Any) -> None:
-    """Take the usage that LiteLLM puts into the last chunk, of a stream whose chunks it does not keep."""
-    told = fields(chunk).get("usage") or fields(getattr(chunk, "_hidden_params", None)).get("usage")
-    if told is not None and type(told).__name__ != "UnreportedUsage":
+def note_last(call: PendingCall, chunk: Any, *, knows_estimates: bool) -> None:
+    """Take the usage that LiteLLM gives to the reader, of a stream whose chunks it does not keep.
+
+    One that the reader did not ask for may be an estimate, unless this version marks those.
+    """
+    told = fields(chunk).get("usage")
+    if told is None and knows_estimates:
+        told = fields(getattr(chunk, "_hidden_params", None)).get("usage")
+    if told is not None and type(told).__name__ != _ESTIMATE:
         note_usage(call, told, has_cost=False)
+
+
+def knows_estimates(module: Any) -> bool:
+    """Say whether a usage that nobody told has a class of its own."""
+    return hasattr(module.types.utils, _ESTIMATE)
 
 
 def _usage(told: Any, read: Any = openai_usage) -> Usage:

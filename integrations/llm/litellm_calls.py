@@ -8,7 +8,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from contextvars import Token
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 from monitoring.context import reset
@@ -37,7 +37,7 @@ class LiteLLMCall:
         self._asked = asked
         self._limits = limits
         self._layer = Layer("llm", None)
-        self._raw: list[Any] | None = None
+        self._raw: list[Any] = []
         self._seen = 0
 
     def __enter__(self) -> None:
@@ -94,16 +94,15 @@ class LiteLLMCall:
 
     def take(self, chunk: Any) -> object:
         """Take what a chunk tells, and say whether it is to be kept from the reader."""
-        if self._raw is None:
-            is_ours = self.call.take(chunk)
-            self._note(answers.note_last, chunk)
-            return is_ours
         usage = self.call.usage
         is_ours = self.call.take(chunk)
-        self.call.usage = usage  # what LiteLLM tells the reader may be an estimate
-        for one in self._raw[self._seen :]:
-            self._note(answers.note_raw, one)
-        self._seen = len(self._raw)
+        if self._raw:
+            self.call.usage = usage  # what the reader is told may be an estimate
+            for one in self._raw[self._seen :]:
+                self._note(answers.note_raw, one)
+            self._seen = len(self._raw)
+        else:
+            self._note(partial(answers.note_last, knows_estimates=answers.knows_estimates(self._module)), chunk)
         return is_ours
 
     def _note(self, note: Any, chunk: Any) -> None:
@@ -133,7 +132,7 @@ class LiteLLMCall:
         if inspect.isgenerator(stream) or inspect.isasyncgen(stream):
             return watch_generator(stream, lambda: self.call)
         self._raw = answers.raw_chunks(stream)
-        kind = type(stream)
+        kind: Any = type(stream)
         make = _observed_class.__wrapped__ if "<locals>" in kind.__qualname__ else _observed_class
         stream.__class__ = make(kind)
         vars(stream)[_NAME] = self
