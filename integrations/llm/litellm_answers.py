@@ -87,8 +87,8 @@ def provider_and_model(module: Any, asked: Asked, told: Mapping[str, Any]) -> tu
 
 
 def _looked_up(module: Any, name: str, asked: Asked, told: Mapping[str, Any]) -> str:
-    """Ask LiteLLM, or its table where it may have said that it knows no provider: it would print so once more."""
-    if told.get("is_failure"):
+    """Ask LiteLLM; or its table, where it may know no provider: it would print so."""
+    if told.get("is_failure") or (asked.is_group and name == asked.model):
         return str(fields(module.model_cost.get(name)).get("litellm_provider") or UNKNOWN)
     return str(module.get_llm_provider(name, None, asked.base or None)[1])
 
