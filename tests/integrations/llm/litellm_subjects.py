@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -83,11 +84,11 @@ class RouterSubject(LiteLLMSubject):
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[Any]:
-        yield self.unused()
+        yield router({"model": GPT, **self.where}, {"model": GPT, "group": "slow", **self.hanging})
         await closed()
 
     def unused(self) -> Any:
-        return router({"model": GPT, **self.where}, {"model": GPT, "group": "slow", **self.hanging})
+        return None  # once one was used, none works in a forked child, by LiteLLM's own rule
 
     async def succeed(self, client: Any) -> object:
         return client.completion(GPT, says("hello")).choices[0].message.content
@@ -114,3 +115,12 @@ class AsyncRouterSubject(RouterSubject):
 async def closed() -> None:
     """Close the connections that LiteLLM keeps for this event loop."""
     await litellm.close_litellm_async_clients()
+
+
+def close_clients() -> None:
+    """Close the clients that LiteLLM keeps for good."""
+    kept = litellm.in_memory_llm_clients_cache
+    for client in [*kept.cache_dict.values(), litellm.module_level_client]:
+        if not inspect.iscoroutinefunction(close := getattr(client, "close", None)) and close is not None:
+            close()
+    kept.flush_cache()

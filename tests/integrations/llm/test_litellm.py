@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
 from tests.integrations.contract import CancellableContract, Contract, Subject
@@ -10,10 +12,18 @@ from tests.integrations.llm.litellm_subjects import (
     AsyncRouterSubject,
     LiteLLMSubject,
     RouterSubject,
+    close_clients,
     its_own_warnings,
 )
 
 pytestmark = its_own_warnings
+
+
+@pytest.fixture(scope="module", autouse=True)
+def closed_clients() -> Iterator[None]:
+    """Leave no connection open."""
+    yield
+    close_clients()
 
 
 class TestFunctions(Contract):
