@@ -89,6 +89,7 @@ class LiteLLMCall:
 
     def finish(self) -> None:
         """End a stream that was read to its end."""
+        self._note_raw()
         self.call.is_final = True
         self.end()
 
@@ -98,12 +99,16 @@ class LiteLLMCall:
         is_ours = self.call.take(chunk)
         if self._raw:
             self.call.usage = usage  # what the reader is told may be an estimate
-            for one in self._raw[self._seen :]:
-                self._note(answers.note_raw, one)
-            self._seen = len(self._raw)
+            self._note_raw()
         else:
             self._note(partial(answers.note_last, knows_estimates=answers.knows_estimates(self._module)), chunk)
         return is_ours
+
+    def _note_raw(self) -> None:
+        """Take what came since the last chunk that the reader got."""
+        for one in self._raw[self._seen :]:
+            self._note(answers.note_raw, one)
+        self._seen = len(self._raw)
 
     def _note(self, note: Any, chunk: Any) -> None:
         try:

@@ -18,6 +18,7 @@ from tests.integrations.llm.subjects import GPT, says
 litellm.suppress_debug_info = True
 its_own_warnings = [
     pytest.mark.filterwarnings(r"ignore:Items? .* on TypedDict class:UserWarning"),
+    pytest.mark.filterwarnings("ignore:Accessing the 'model_:DeprecationWarning"),
     pytest.mark.filterwarnings("ignore:Pydantic serializer warnings:UserWarning"),
 ]
 """What LiteLLM itself brings about, without us."""
@@ -30,7 +31,9 @@ def at(port: int, **more: Any) -> dict[str, Any]:
 
 def router(*models: dict[str, Any], **more: Any) -> Any:
     """Return a router of groups by the name of the model, without the provider, or by ``group``."""
-    groups = [{"model_name": one.pop("group", one["model"].rpartition("/")[2]), "litellm_params": one} for one in models]
+    groups = [
+        {"model_name": one.pop("group", one["model"].rpartition("/")[2]), "litellm_params": one} for one in models
+    ]
     return litellm.Router(model_list=groups, **{"num_retries": 0, "disable_cooldowns": True, **more})
 
 
