@@ -19,6 +19,7 @@ litellm.suppress_debug_info = True
 its_own_warnings = [
     pytest.mark.filterwarnings(r"ignore:Items? .* on TypedDict class:UserWarning"),
     pytest.mark.filterwarnings("ignore:Accessing the 'model_:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:coroutine 'LoggingWorker:RuntimeWarning"),
     pytest.mark.filterwarnings("ignore:Pydantic serializer warnings:UserWarning"),
 ]
 """What LiteLLM itself brings about, without us."""
