@@ -17,12 +17,13 @@ from tests.integrations.llm.subjects import GPT, says
 
 litellm.suppress_debug_info = True
 its_own_warnings = [
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
     pytest.mark.filterwarnings(r"ignore:Items? .* on TypedDict class:UserWarning"),
     pytest.mark.filterwarnings("ignore:Accessing the 'model_:DeprecationWarning"),
     pytest.mark.filterwarnings("ignore:coroutine 'LoggingWorker:RuntimeWarning"),
     pytest.mark.filterwarnings("ignore:Pydantic serializer warnings:UserWarning"),
 ]
-"""What LiteLLM itself brings about, without us."""
+"""What LiteLLM itself brings about, without us; it leaves event loops and connections open."""
 
 
 def at(port: int, **more: Any) -> dict[str, Any]:
