@@ -207,8 +207,19 @@ def test_a_wrapped_client_below_counts_the_call(stream: bool, llm_port: int, mod
         answer = module.completion(GPT, HELLO, stream=stream, client=monitoring.wrap(client), **at(llm_port))
         if stream:
             list(answer)
-            module.completion(GPT, HELLO, stream=True, client=client, **at(llm_port)).close()
-    assert outcomes(sink) == (["ok", "closed_early"] if stream else ["ok"])
+    assert outcomes(sink) == ["ok"]
+
+
+def test_a_stream_of_a_wrapped_client_below_is_closed_early_once(llm_port: int, module: Any, sink: MemorySink) -> None:
+    """By the innermost, whoever closes it."""
+
+    async def scenario() -> None:
+        async with openai.AsyncOpenAI(**OpenAISubject(llm_port).settings) as client:
+            how = {"stream": True, "client": monitoring.wrap(client), **at(llm_port)}
+            await (await module.acompletion(GPT, HELLO, **how)).aclose()
+
+    run(scenario())
+    assert outcomes(sink) == ["closed_early"]
 
 
 def test_the_http_layer_below_keeps_quiet(server: Server, module: Any, sink: MemorySink) -> None:
