@@ -103,6 +103,8 @@ _ADAPTERS: Final[dict[str, str | Adapter]] = {
     "cohere.client.AsyncClient": "llm.cohere",
     "cohere.v2.client.V2Client": "llm.cohere",
     "cohere.v2.client.AsyncV2Client": "llm.cohere",
+    "builtins.module": "llm.litellm",
+    "litellm.router.Router": "llm.litellm",
     "mcp.client.session.ClientSession": "agents.mcp",
     "mcp.client.client.Client": "agents.mcp",
     "pydantic_ai.agent.Agent": "agents.pydantic_ai",

@@ -53,6 +53,8 @@ class PendingCall:
     """Whether that is all of it, and not what was known when a stream began."""
     price_context: Mapping[str, str] = NO_CONTEXT
     """What else the price depends on."""
+    was_answered: bool = False
+    """Whether the provider began to answer: what goes wrong then is no refusal."""
     failure: str = ""
     """What the provider said went wrong, in one word, where the SDK raises nothing."""
     finish_reason: str = ""
@@ -144,6 +146,15 @@ class PendingCall:
             self._ended = True
             self._report(error, outcome)
 
+    @property
+    def is_over(self) -> bool:
+        """Whether it is reported, or is not to be."""
+        return self._ended
+
+    def discard(self) -> None:
+        """Report nothing: it was no call, or another client reports it."""
+        self._ended = True
+
     def drop(self, outcome: str) -> None:
         """Report a stream that nobody will read on; the garbage collector may be the one to say so."""
         if not self._ended:
@@ -196,7 +207,7 @@ class PendingCall:
             call.generating_seconds = self.last - self.first
             if error is None and call.outcome != "ok":
                 call.duration_seconds = self.last - self._started
-        elif error is not None:
+        elif error is not None and not self.was_answered:
             status = status_of(error)
             call.refused = status is not None and status >= 400
 
@@ -225,7 +236,11 @@ class PendingCall:
 
 
 def status_of(error: BaseException) -> int | None:
-    """Return the HTTP status that an SDK's exception tells, None where it tells none."""
+    """Return the HTTP status that an SDK's exception tells, None where it tells none, or one that no server has sent:
+    LiteLLM's exceptions of broken connections have one, too.
+    """
+    if any(kind.__name__ == "APIConnectionError" for kind in type(error).__mro__):
+        return None
     for name in ("status_code", "code"):
         status = getattr(error, name, None)
         if status.__class__ is int:

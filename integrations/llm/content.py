@@ -36,7 +36,9 @@ class Content:
 
     def take_chunk(self, chunk: Any) -> None:
         """Take the text of a chunk of one. An event that repeats the whole answer adds nothing."""
-        if fields(chunk).get("response") is None and not str(fields(chunk).get("type")).endswith((".done", "_stop")):
+        told = fields(chunk)
+        kind = str(getattr(told.get("type"), "value", told.get("type")))
+        if told.get("response") is None and not kind.endswith((".done", "_stop")):
             self._answer.add_from(chunk, _ANSWERED, "")
 
     def told(self) -> Mapping[str, str]:

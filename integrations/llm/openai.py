@@ -104,19 +104,21 @@ def _note_common(call: PendingCall, told: Mapping[str, Any]) -> None:
         call.price_context = {"service_tier": tier}
 
 
-def _note_embeddings(call: PendingCall, item: Any) -> None:
+def note_embeddings(call: PendingCall, item: Any) -> None:
+    """Take what embeddings tell."""
     _note_common(call, fields(item))
 
 
-def _note_response(call: PendingCall, item: Any) -> None:
+def _note_response_or_wait(call: PendingCall, item: Any) -> None:
     """Take what a response tells, or that it is still to come, in the background."""
-    _note_response_so_far(call, item)
+    note_response(call, item)
     if call.finish_reason in background.UNDER_WAY:
         call.finish_reason = ""
         background.waiting.hold(fields(item)["id"], call)
 
 
-def _note_response_so_far(call: PendingCall, item: Any) -> None:
+def note_response(call: PendingCall, item: Any) -> None:
+    """Take what a response tells so far."""
     told = fields(item)
     _note_common(call, told)
     status = told.get("status")
@@ -129,17 +131,18 @@ def _note_response_so_far(call: PendingCall, item: Any) -> None:
             call.tool_calls += 1
 
 
-def _note_response_event(call: PendingCall, event: Any) -> None:
+def note_response_event(call: PendingCall, event: Any) -> None:
+    """Take what an event of its stream tells."""
     told = known(event)
     whole = told.get("response")
     if whole is not None:  # an event that carries all there is so far
         call.tool_calls = 0
-        _note_response_so_far(call, whole)
+        note_response(call, whole)
     elif told.get("type") == "error":
         call.failure = "ResponseFailed"
 
 
-def _note_media(call: PendingCall, item: Any) -> None:
+def note_media(call: PendingCall, item: Any) -> None:
     """Take what an answer tells that is an image, a transcription or a sound: its usage, if that is in tokens."""
     told = fields(item)
     usage = told.get("usage")
@@ -147,7 +150,7 @@ def _note_media(call: PendingCall, item: Any) -> None:
         call.usage = usage
 
 
-def _image_usage(told: Any) -> Usage:
+def image_usage(told: Any) -> Usage:
     """Return the usage of an image: what is not told to be text is image."""
     usage = openai_usage(told)
     out = fields(fields(told).get("output_tokens_details"))
@@ -157,18 +160,18 @@ def _image_usage(told: Any) -> Usage:
 
 
 _CHAT: Final = Operation("chat", note_chat, note_chat_chunk, openai_usage)
-_IMAGE: Final = Operation("image_generation", _note_media, _note_media, _image_usage)
-_TRANSCRIPTION: Final = Operation("transcription", _note_media, _note_media, openai_usage)
+_IMAGE: Final = Operation("image_generation", note_media, note_media, image_usage)
+_TRANSCRIPTION: Final = Operation("transcription", note_media, note_media, openai_usage)
 _OPERATIONS: Final = {
     "/chat/completions": _CHAT,
-    "/responses": Operation("chat", _note_response, _note_response_event, openai_usage),
+    "/responses": Operation("chat", _note_response_or_wait, note_response_event, openai_usage),
     "/completions": Operation("text_completion", note_chat, note_chat_chunk, openai_usage),
-    "/embeddings": Operation("embeddings", _note_embeddings, _note_embeddings, openai_usage),
+    "/embeddings": Operation("embeddings", note_embeddings, note_embeddings, openai_usage),
     "/images/generations": _IMAGE,
     "/images/edits": _IMAGE,
     "/audio/transcriptions": _TRANSCRIPTION,
     "/audio/translations": _TRANSCRIPTION,
-    "/audio/speech": Operation("speech", _note_media, _note_media, openai_usage),
+    "/audio/speech": Operation("speech", note_media, note_media, openai_usage),
 }
 _STREAMS_WITHOUT_USAGE: Final = frozenset({"/chat/completions", "/completions"})
 _FETCHES: Final = {"/responses": background.note, "cancel": background.note, "/batches": batches.note_openai}
