@@ -259,13 +259,18 @@ class _Copy:
             return [shown, self._under(name, shown, items[1], depth - 1)]
         copied = []
         for before, item in zip(["", *items], items[:WIDTH]):
-            option = before if isinstance(before, str) and before.startswith("--") and "=" not in before else ""
-            copied.append(self._under(option, "", item, depth - 1))
+            copied.append(self._under(_option(before), "", item, depth - 1))
         return [*copied, f"... {len(items) - WIDTH} more"] if len(items) > WIDTH else copied
 
     def _under(self, name: str, also: str, value: Any, depth: int) -> Any:
         rule = self._scrubber.rule_of(name, value) or self._scrubber.rule_of(also, value)
         return f"[scrubbed: {rule}]" if rule else self.of(value, depth)
+
+
+def _option(item: Any) -> str:
+    """Return what a list gives a value by its next item, such as ``--token``; "" for one that has its value inside."""
+    is_option = isinstance(item, str) and item.startswith("--") and "=" not in item and len(item.split()) == 1
+    return item if is_option else ""
 
 
 def _titled(value: Mapping[Any, Any]) -> str:
