@@ -1,0 +1,37 @@
+"""What does a wrapped client cost more per call, and per chunk of a stream? Microseconds of CPU time.
+
+Beside it, in the same rounds, what another package costs that watches the same client. There is a module per family:
+a new case is one more `Case` in its `CASES`, with a stand-in that answers without a server, and a peer if there is one.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from importlib import import_module
+
+from .measuring import Case, measure
+from .table import show
+
+FAMILIES = ("databases", "caches", "http", "llm")
+ROUNDS = 40
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure the cases and publish the table."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.calls", description=__doc__)
+    parser.add_argument("families", nargs="*", choices=FAMILIES, help="all by default")
+    parser.add_argument(
+        "--only", nargs="+", metavar="TEXT", default=[""], help="the cases whose label has one of these"
+    )
+    parser.add_argument("--quick", action="store_true", help="a third of the rounds: a first idea")
+    chosen = parser.parse_args(arguments)
+    rounds = ROUNDS // 3 if chosen.quick else ROUNDS
+    cases = [case for case in _cases(chosen.families or FAMILIES) if any(text in case.label for text in chosen.only)]
+    if not cases:
+        parser.error(f"no case has {' or '.join(chosen.only)} in its label; the labels are in {__package__}")
+    show([measure(case, rounds) for case in cases], rounds, is_all=not chosen.families and chosen.only == [""])
+
+
+def _cases(families: Sequence[str]) -> list[Case]:
+    return [case for family in families for case in import_module(f".{family}", __name__).CASES]
