@@ -22,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.calls", description=__doc__)
     parser.add_argument("families", nargs="*", choices=FAMILIES, help="all by default")
     parser.add_argument(
-        "--only", nargs="+", metavar="TEXT", default=[""], help="the cases whose label has one of these"
+        "--only", nargs="+", metavar="TEXT", default=[""], help="cases with one of these in their label"
     )
     parser.add_argument("--quick", action="store_true", help="a third of the rounds: a first idea")
     chosen = parser.parse_args(arguments)

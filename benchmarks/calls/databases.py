@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import asyncpg
+import django
 import psycopg
 import pymysql
 from django.conf import settings
@@ -140,6 +141,7 @@ def traced_asyncpg(_connection: Any) -> Iterator[None]:
 def django_connection(backend: str = "django.db.backends.sqlite3") -> Any:
     if not settings.configured:
         settings.configure()
+        django.setup()
     return ConnectionHandler({"default": {"ENGINE": backend, "NAME": ":memory:"}})["default"]
 
 

@@ -24,6 +24,7 @@ from ..scratch import DISK, MEMORY, folders
 
 ROUND_SECONDS = 0.02
 CALLS_PER_REQUEST = 10
+CALLS_CHECKED = 20
 BARE, SILENT, WRAPPED, ON, PEER = "bare", "silent", "wrapped", "on", "peer"
 
 Call = Callable[[int], None]
@@ -203,44 +204,46 @@ class _Clients:
         return self._loop.run_until_complete(value) if isawaitable(value) else value
 
     def close(self) -> None:
-        while self._made:
-            self._settled(self._case.close(self._made.pop()))
-        gc.collect()  # what closes only now still has a monitoring to report to
+        for client in self._made:
+            integrations.unwrap(client)  # what lives on has no monitoring to report to
+            self._settled(self._case.close(client))
 
 
 def _samples(case: Case, variants: Mapping[str, Variant], rounds: int) -> dict[str, list[float]]:
-    times = _calls_per_round(variants[BARE].call)
-    _check_and_warm_up(case, variants, times)
+    _check(case, variants)
+    times = {name: _calls_per_round(variant) for name, variant in variants.items()}
     gc.collect()
     chance = random.Random(1)
     samples: dict[str, list[float]] = {name: [] for name in variants}
     for _ in range(rounds):
         for name in chance.sample(list(variants), len(variants)):
-            call = variants[name].call
-            with variants[name].during():
-                call(times // 10)
-                samples[name].append(_microseconds(call, times))
+            samples[name].append(_round(variants[name], times[name]))
     return samples
 
 
-def _check_and_warm_up(case: Case, variants: Mapping[str, Variant], times: int) -> None:
-    """Make the calls of a round in each variant, the peer's first: what it left behind would show in the others."""
+def _check(case: Case, variants: Mapping[str, Variant]) -> None:
+    """Make some calls in each variant, the peer's first: what it left behind would show in the others."""
     seen = case.peer.seen if case.peer is not None and PEER in variants else lambda: 0
     for name in sorted(variants, key=lambda name: name != PEER):
         before = seen()
         with variants[name].during():
-            variants[name].call(times)
+            variants[name].call(CALLS_CHECKED)
         recorded = seen() - before
-        if (recorded < times) if name == PEER else recorded:
-            raise RuntimeError(f"{case.label}: the peer recorded {recorded} of {times} calls with the {name} client.")
+        if (recorded < CALLS_CHECKED) if name == PEER else recorded:
+            raise RuntimeError(
+                f"{case.label}: the peer recorded {recorded} of {CALLS_CHECKED} calls with the {name} client; it has "
+                "to see each of its own, and none of another's."
+            )
 
 
-def _calls_per_round(call: Call) -> int:
-    call(20)
-    return max(20, int(ROUND_SECONDS / (_microseconds(call, 50) / 1e6)))
+def _calls_per_round(variant: Variant) -> int:
+    return max(CALLS_CHECKED, int(ROUND_SECONDS / (_round(variant, 50) / 1e6)))
 
 
-def _microseconds(call: Call, times: int) -> float:
-    started = time.process_time()
-    call(times)
-    return (time.process_time() - started) / times * 1e6
+def _round(variant: Variant, times: int) -> float:
+    """Return the microseconds of one call among so many, after some that are not timed."""
+    with variant.during():
+        variant.call(1 + times // 10)
+        started = time.process_time()
+        variant.call(times)
+        return (time.process_time() - started) / times * 1e6
