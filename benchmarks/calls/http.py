@@ -116,7 +116,7 @@ class Answering(asyncio.Transport):
         return False
 
     def close(self) -> None:
-        pass
+        asyncio.get_running_loop().call_soon(self._protocol.connection_lost, None)
 
 
 class AnsweringConnector(aiohttp.BaseConnector):
