@@ -14,23 +14,26 @@ from .measuring import Case, measure
 from .table import show
 
 FAMILIES = ("databases", "caches", "http", "llm")
+EVERY = "every"
 ROUNDS = 40
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure the cases and publish the table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.calls", description=__doc__)
-    parser.add_argument("families", nargs="*", choices=FAMILIES, help="all by default")
+    parser.add_argument("families", nargs="*", choices=(*FAMILIES, EVERY), default=EVERY, help="by default every one")
     parser.add_argument(
         "--only", nargs="+", metavar="TEXT", default=[""], help="cases with one of these in their label"
     )
     parser.add_argument("--quick", action="store_true", help="a third of the rounds: a first idea")
     chosen = parser.parse_args(arguments)
     rounds = ROUNDS // 3 if chosen.quick else ROUNDS
-    cases = [case for case in _cases(chosen.families or FAMILIES) if any(text in case.label for text in chosen.only)]
+    families = FAMILIES if EVERY in chosen.families else chosen.families
+    cases = [case for case in _cases(families) if any(text in case.label for text in chosen.only)]
     if not cases:
-        parser.error(f"no case has {' or '.join(chosen.only)} in its label; the labels are in {__package__}")
-    show([measure(case, rounds) for case in cases], rounds, is_all=not chosen.families and chosen.only == [""])
+        parser.error(f"no case has {' or '.join(chosen.only)} in its label; see the CASES in {__package__}")
+    is_all = families == FAMILIES and chosen.only == [""]
+    show([measure(case, rounds) for case in cases], rounds, is_all)
 
 
 def _cases(families: Sequence[str]) -> list[Case]:
