@@ -116,6 +116,18 @@ class Variant:
     during: Callable[[], AbstractContextManager[Any]] = nullcontext
 
 
+def variant_of(peer: Peer | None, make: Callable[[], Any], call_of: Callable[[Any], Call]) -> dict[str, Variant]:
+    """Return the variant of a peer; nothing where there is none or it is not installed."""
+    if peer is None:
+        return {}
+    try:
+        client = peer.dress(make())
+        with peer.during(client):
+            return {PEER: Variant(call_of(client), partial(peer.during, client))}
+    except ModuleNotFoundError:
+        return {}
+
+
 def measure(case: Case, rounds: int) -> Measured:
     """Run rounds of all variants in shuffled order, each for about the same time.
 
@@ -127,7 +139,7 @@ def measure(case: Case, rounds: int) -> Measured:
         recorders = {SILENT: NullRecorder(), WRAPPED: Recorder([counting], metrics=counting), ON: everything.recorder}
         clients = _Clients(case, runner.get_loop())
         try:
-            samples = _samples(case, clients.variants(recorders), rounds)
+            samples = run(case.label, case.peer, clients.variants(recorders), rounds)
         finally:
             clients.close()
             everything.close()
@@ -167,18 +179,7 @@ class _Clients:
         for name, recorder in recorders.items():
             client = integrations.wrap(self._client(), recorder_of=lambda recorder=recorder: recorder)
             variants[name] = Variant(self._call(client, in_requests if name == ON else alone))
-        try:
-            return {**variants, **self._peer()}
-        except ModuleNotFoundError:
-            return variants
-
-    def _peer(self) -> dict[str, Variant]:
-        peer = self._case.peer
-        if peer is None:
-            return {}
-        client = peer.dress(self._client())
-        with peer.during(client):  # what is missing shows here
-            return {PEER: Variant(self._call(client), partial(peer.during, client))}
+        return {**variants, **variant_of(self._case.peer, self._client, self._call)}
 
     def _client(self) -> Any:
         self._made.append(self._settled(self._case.make()))
@@ -197,8 +198,9 @@ class _Clients:
                 for _ in range(batch):
                     await use(target)
 
-        run = self._loop.run_until_complete
-        return (lambda times: run(call_async(times))) if iscoroutinefunction(use) else call
+        if iscoroutinefunction(use):
+            return lambda times: self._loop.run_until_complete(call_async(times))
+        return call
 
     def _settled(self, value: Any) -> Any:
         return self._loop.run_until_complete(value) if isawaitable(value) else value
@@ -209,8 +211,9 @@ class _Clients:
             self._settled(self._case.close(client))
 
 
-def _samples(case: Case, variants: Mapping[str, Variant], rounds: int) -> dict[str, list[float]]:
-    _check(case, variants)
+def run(label: str, peer: Peer | None, variants: Mapping[str, Variant], rounds: int) -> dict[str, list[float]]:
+    """Return the microseconds of a call in each round of each variant, of which one may be the peer's."""
+    _check(label, peer, variants)
     times = {name: _calls_per_round(variant) for name, variant in variants.items()}
     gc.collect()
     chance = random.Random(1)
@@ -221,9 +224,9 @@ def _samples(case: Case, variants: Mapping[str, Variant], rounds: int) -> dict[s
     return samples
 
 
-def _check(case: Case, variants: Mapping[str, Variant]) -> None:
+def _check(label: str, peer: Peer | None, variants: Mapping[str, Variant]) -> None:
     """Make some calls in each variant, the peer's first: what it left behind would show in the others."""
-    seen = case.peer.seen if case.peer is not None and PEER in variants else lambda: 0
+    seen = peer.seen if peer is not None and PEER in variants else lambda: 0
     for name in sorted(variants, key=lambda name: name != PEER):
         before = seen()
         with variants[name].during():
@@ -231,7 +234,7 @@ def _check(case: Case, variants: Mapping[str, Variant]) -> None:
         recorded = seen() - before
         if (recorded < CALLS_CHECKED) if name == PEER else recorded:
             raise RuntimeError(
-                f"{case.label}: the peer recorded {recorded} of {CALLS_CHECKED} calls with the {name} client; it has "
+                f"{label}: the peer recorded {recorded} of {CALLS_CHECKED} calls with the {name} client; it has "
                 "to see each of its own, and none of another's."
             )
 
