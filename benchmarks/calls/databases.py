@@ -62,8 +62,8 @@ class AnsweringPostgreSQL(psycopg.Connection[Any]):
     def __init__(self) -> None:
         super().__init__(psycopg.pq.PGconn.connect(b"host=127.0.0.1 port=1"))
 
-    def wait(self, gen: Any, interval: float = 0) -> Any:
-        return None
+    def wait(self, *_: Any, **__: Any) -> None:
+        pass
 
 
 def psycopg_statement(connection: Any) -> None:

@@ -75,7 +75,7 @@ class Case:
 @dataclass(frozen=True, slots=True)
 class Measured:
     """What one case cost: bare, and beyond that with nobody listening, with a sink that counts, with everything on in
-    a request, and under its peer, None where that is not installed.
+    a request, and under its peer, None where that cannot be imported.
     """
 
     case: Case
@@ -117,7 +117,7 @@ class Variant:
 
 
 def variant_of(peer: Peer | None, make: Callable[[], Any], call_of: Callable[[Any], Call]) -> dict[str, Variant]:
-    """Return the variant of a peer; nothing where there is none or it is not installed."""
+    """Return the variant of a peer; nothing where there is none, or it cannot be imported."""
     if peer is None:
         return {}
     try:

@@ -57,7 +57,7 @@ def _row(one: Measured) -> list[str]:
 def _who(one: Measured) -> str:
     if one.case.peer is None:
         return "nobody"
-    return one.case.peer.name if one.peer else f"{one.case.peer.name}: not installed"
+    return one.case.peer.name if one.peer else f"{one.case.peer.name}: cannot be imported"
 
 
 def _bars(one: Measured) -> list[Bar]:
