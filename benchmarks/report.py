@@ -29,6 +29,10 @@ PACKAGES = (
     "prometheus-fastapi-instrumentator",
     "opentelemetry-sdk",
     "opentelemetry-instrumentation-asgi",
+    "opentelemetry-instrumentation-genai-openai",
+    "opentelemetry-instrumentation-google-genai",
+    "opentelemetry-instrumentation-ollama",
+    "django-prometheus",
     "sentry-sdk",
 )
 

@@ -1,0 +1,7 @@
+"""`python -m benchmarks.calls [FAMILY ...] [--only TEXT ...] [--quick]`."""
+
+from __future__ import annotations
+
+from . import main
+
+main()
