@@ -13,34 +13,40 @@ import httpx2
 import requests
 import urllib3
 
-from .measuring import Case
+from .measuring import Case, streams
 from .peers import instrumented, traced, traces
 
 URL = "http://server.test/"
-CHUNKS = 50
 
 
 class Pieces(httpx2.SyncByteStream):
-    """A body in many pieces."""
+    """A body in so many pieces."""
+
+    def __init__(self, number: int) -> None:
+        self._number = number
 
     def __iter__(self) -> Iterator[bytes]:
-        return iter([b"piece"] * CHUNKS)
+        return iter([b"piece"] * self._number)
 
 
 def httpx_client() -> httpx2.Client:
     return httpx2.Client(transport=httpx2.MockTransport(lambda _: httpx2.Response(200)))
 
 
+def in_pieces(request: httpx2.Request) -> httpx2.Response:
+    return httpx2.Response(200, stream=Pieces(int(request.url.path[1:])))
+
+
 def streaming_httpx_client() -> httpx2.Client:
-    return httpx2.Client(transport=httpx2.MockTransport(lambda _: httpx2.Response(200, stream=Pieces())))
+    return httpx2.Client(transport=httpx2.MockTransport(in_pieces))
 
 
 def get(client: Any) -> None:
     client.get(URL)
 
 
-def stream(client: Any) -> None:
-    with client.stream("GET", URL) as response:
+def stream(client: Any, chunks: int) -> None:
+    with client.stream("GET", f"{URL}{chunks}") as response:
         for _piece in response.iter_raw():
             pass
 
@@ -149,7 +155,7 @@ def traced_aiohttp(session: Any) -> Any:
 
 CASES = (
     Case("httpx, get", httpx_client, get, traced(traced_httpx)),
-    Case(f"httpx, body of {CHUNKS}", streaming_httpx_client, stream, traced(traced_httpx), CHUNKS),
+    *streams("httpx, body", streaming_httpx_client, stream, traced(traced_httpx)),
     Case("requests, get", requests_session, get, traced(during=traced_requests)),
     Case("urllib3, get", lambda: AnsweringPool("server.test"), open_url, traced(during=traced_urllib3)),
     Case("aiohttp, get", aiohttp_session, get_async, traced(traced_aiohttp), close=aiohttp.ClientSession.close),

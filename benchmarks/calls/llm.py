@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 import anthropic
@@ -16,10 +17,9 @@ import ollama
 import openai
 from google import genai
 
-from .measuring import Case
+from .measuring import Case, streams
 from .peers import instrumented, traced
 
-CHUNKS = 50
 MESSAGES: Any = [{"role": "user", "content": "hello"}]
 
 HEAD = {"id": "c", "created": 1, "model": "gpt-4o"}
@@ -31,17 +31,20 @@ COMPLETION = {
     "usage": USAGE,
 }
 WORD = [{"index": 0, "delta": {"content": "word "}, "finish_reason": None}]
-EVENTS = [{"choices": WORD}] * (CHUNKS - 1) + [{"choices": [], "usage": USAGE}]
-STREAM = "".join(
-    f"data: {data}\n\n"
-    for data in [*(json.dumps({**HEAD, "object": "chat.completion.chunk", **event}) for event in EVENTS), "[DONE]"]
-)
+EVENT = {**HEAD, "object": "chat.completion.chunk"}
+
+
+@cache
+def events(chunks: int) -> str:
+    told = [{"choices": WORD}] * (chunks - 1) + [{"choices": [], "usage": USAGE}]
+    return "".join(f"data: {data}\n\n" for data in [*(json.dumps({**EVENT, **one}) for one in told), "[DONE]"])
 
 
 def answer(request: httpx2.Request) -> httpx2.Response:
-    """Answer as OpenAI, as a stream where one is asked for."""
-    if b'"stream":true' in request.content:
-        return httpx2.Response(200, text=STREAM, headers={"content-type": "text/event-stream"})
+    """Answer as OpenAI, as a stream where one is asked for, with as many chunks as tokens are allowed."""
+    asked = json.loads(request.content)
+    if asked.get("stream"):
+        return httpx2.Response(200, text=events(asked["max_tokens"]), headers={"content-type": "text/event-stream"})
     return httpx2.Response(200, json=COMPLETION)
 
 
@@ -53,6 +56,38 @@ def async_openai_client() -> openai.AsyncOpenAI:
     return openai.AsyncOpenAI(api_key="x", http_client=httpx2.AsyncClient(transport=httpx2.MockTransport(answer)))
 
 
+class ReadyOpenAI(openai.OpenAI):
+    """A client whose answers are parsed already: the SDK's own work is thirty times ours, and makes noise."""
+
+    def request(self, cast_to: Any, options: Any, *, stream: bool = False, stream_cls: Any = None) -> Any:
+        return ReadyStream(ready_chunks(options.json_data["max_tokens"])) if stream else ready_completion()
+
+
+class ReadyStream(openai.Stream[Any]):
+    def __init__(self, chunks: list[Any]) -> None:
+        self.response = httpx2.Response(200)
+        self._chunks = chunks
+        self._iterator = self.__stream__()
+
+    def __stream__(self) -> Iterator[Any]:
+        yield from self._chunks
+
+
+@cache
+def ready_completion() -> Any:
+    return openai_client().chat.completions.create(model="gpt-4o", messages=MESSAGES)
+
+
+@cache
+def ready_chunks(chunks: int) -> list[Any]:
+    create = openai_client().chat.completions.create
+    return list(create(model="gpt-4o", messages=MESSAGES, stream=True, max_tokens=chunks))
+
+
+def ready_openai_client() -> ReadyOpenAI:
+    return ReadyOpenAI(api_key="x")
+
+
 def chat(client: Any) -> None:
     client.chat.completions.create(model="gpt-4o", messages=MESSAGES)
 
@@ -61,13 +96,14 @@ async def chat_async(client: Any) -> None:
     await client.chat.completions.create(model="gpt-4o", messages=MESSAGES)
 
 
-def stream(client: Any) -> None:
-    for _chunk in client.chat.completions.create(model="gpt-4o", messages=MESSAGES, stream=True):
+def stream(client: Any, chunks: int) -> None:
+    for _chunk in client.chat.completions.create(model="gpt-4o", messages=MESSAGES, stream=True, max_tokens=chunks):
         pass
 
 
-async def stream_async(client: Any) -> None:
-    async for _chunk in await client.chat.completions.create(model="gpt-4o", messages=MESSAGES, stream=True):
+async def stream_async(client: Any, chunks: int) -> None:
+    create = client.chat.completions.create
+    async for _chunk in await create(model="gpt-4o", messages=MESSAGES, stream=True, max_tokens=chunks):
         pass
     await asyncio.sleep(0)  # for the generators that the SDK leaves to the loop
 
@@ -139,15 +175,23 @@ def traced_google(_client: Any) -> Iterator[None]:
 
 PART = {"model": "llama3.2", "message": {"role": "assistant", "content": "word "}}
 END = {**PART, "done": True, "done_reason": "stop", "prompt_eval_count": 100, "eval_count": 50}
-LINES = "".join(json.dumps(part) + "\n" for part in [PART] * (CHUNKS - 1) + [END])
+
+
+@cache
+def lines(chunks: int) -> str:
+    return "".join(json.dumps(part) + "\n" for part in [PART] * (chunks - 1) + [END])
+
+
+def answer_ollama(request: httpx.Request) -> httpx.Response:
+    return httpx.Response(200, text=lines(json.loads(request.content)["options"]["num_predict"]))
 
 
 def ollama_client() -> ollama.Client:
-    return ollama.Client(transport=httpx.MockTransport(lambda _: httpx.Response(200, text=LINES)))
+    return ollama.Client(transport=httpx.MockTransport(answer_ollama))
 
 
-def ollama_stream(client: Any) -> None:
-    for _chunk in client.chat(model="llama3.2", messages=MESSAGES, stream=True):
+def ollama_stream(client: Any, chunks: int) -> None:
+    for _chunk in client.chat(model="llama3.2", messages=MESSAGES, stream=True, options={"num_predict": chunks}):
         pass
 
 
@@ -171,16 +215,12 @@ OPENAI = traced(during=traced_openai)
 
 CASES = (
     Case("OpenAI, chat", openai_client, chat, OPENAI),
+    Case("OpenAI, chat, parsed before", ready_openai_client, chat, OPENAI),
     Case("OpenAI, chat, async", async_openai_client, chat_async, OPENAI),
-    Case(f"OpenAI, stream of {CHUNKS}", openai_client, stream, OPENAI, CHUNKS),
-    Case(f"OpenAI, stream of {CHUNKS}, async", async_openai_client, stream_async, OPENAI, CHUNKS),
+    *streams("OpenAI, stream", openai_client, stream, OPENAI),
+    *streams("OpenAI, stream parsed before", ready_openai_client, stream, OPENAI),
+    *streams("OpenAI, async stream", async_openai_client, stream_async, OPENAI),
     Case("Anthropic, message", anthropic_client, message, traced(during=traced_anthropic)),
     Case("Google, content", google_client, content, traced(during=traced_google)),
-    Case(
-        f"Ollama, stream of {CHUNKS}",
-        ollama_client,
-        ollama_stream,
-        traced(during=traced_ollama, name="OpenLLMetry"),
-        CHUNKS,
-    ),
+    *streams("Ollama, stream", ollama_client, ollama_stream, traced(during=traced_ollama, name="OpenLLMetry")),
 )

@@ -6,7 +6,7 @@ import asyncio
 import gc
 import random
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -23,7 +23,8 @@ from ..harness import Spread, spread
 from ..scratch import DISK, MEMORY, folders
 
 ROUND_SECONDS = 0.02
-CALLS_PER_REQUEST = 10
+CALLS_PER_REQUEST = 9
+"""One less than makes a repeated statement a finding, which is looked for each time and rarely made."""
 CALLS_CHECKED = 20
 BARE, SILENT, WRAPPED, ON, PEER = "bare", "silent", "wrapped", "on", "peer"
 
@@ -60,16 +61,25 @@ class Peer:
 class Case:
     """One kind of call: `make` returns a client, and `use` makes one call with it, or with what it `opens`.
 
-    All of these may be coroutine functions. `chunks` of a stream.
+    All of these may be coroutine functions. `stream` names what is measured with several numbers of `chunks`.
     """
 
     label: str
     make: Callable[[], Any]
     use: Callable[[Any], Any]
     peer: Peer | None = None
+    stream: str = ""
     chunks: int = 0
     opens: Callable[[Any], Any] = itself
     close: Callable[[Any], Any] = itself
+
+
+def streams(name: str, make: Callable[[], Any], use: Callable[..., Any], peer: Peer | None = None) -> tuple[Case, Case]:
+    """Return the cases of a short and a long stream: the one costs what a call does, the difference is the chunks'."""
+    short, long = (
+        Case(f"{name} of {chunks}", make, partial(use, chunks=chunks), peer, name, chunks) for chunks in (2, 50)
+    )
+    return short, long
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,13 +159,8 @@ def measure(case: Case, rounds: int) -> Measured:
     return Measured(case, bare, added[SILENT], added[WRAPPED], added[ON], added.get(PEER), quiet, counting.seen)
 
 
-def alone(times: int) -> Iterable[int]:
-    """Make all calls in one go, outside of requests."""
-    return (times,)
-
-
 def in_requests(times: int) -> Iterator[int]:
-    """Make the calls in requests of ten each, as an app does."""
+    """Make the calls in requests, as an app does."""
     while times > 0:
         record = RequestRecord()
         record.route, record.calls = "/items/{id}", None
@@ -178,23 +183,23 @@ class _Clients:
         variants = {BARE: Variant(self._call(self._client()))}
         for name, recorder in recorders.items():
             client = integrations.wrap(self._client(), recorder_of=lambda recorder=recorder: recorder)
-            variants[name] = Variant(self._call(client, in_requests if name == ON else alone))
+            variants[name] = Variant(self._call(client))
         return {**variants, **variant_of(self._case.peer, self._client, self._call)}
 
     def _client(self) -> Any:
         self._made.append(self._settled(self._case.make()))
         return self._made[-1]
 
-    def _call(self, client: Any, batches: Callable[[int], Iterable[int]] = alone) -> Call:
+    def _call(self, client: Any) -> Call:
         use, target = self._case.use, self._settled(self._case.opens(client))
 
         def call(times: int) -> None:
-            for batch in batches(times):
+            for batch in in_requests(times):
                 for _ in range(batch):
                     use(target)
 
         async def call_async(times: int) -> None:
-            for batch in batches(times):
+            for batch in in_requests(times):
                 for _ in range(batch):
                     await use(target)
 
