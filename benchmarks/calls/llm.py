@@ -71,6 +71,7 @@ class ReadyStream(openai.Stream[Any]):
 
     def __stream__(self) -> Iterator[Any]:
         yield from self._chunks
+        self.response.close()  # as the SDK does
 
 
 @cache

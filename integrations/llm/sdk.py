@@ -199,14 +199,15 @@ def _end_failed(call: PendingCall, error: BaseException) -> None:
 def _followed(call: PendingCall, result: Any) -> Any:
     """Follow the call to where it ends: here, at the end of its stream, or where its raw response is read."""
     try:
+        if call.streamed and hasattr(type(result), "__stream__"):
+            watch(result, call)
+            return result
         response = getattr(result, "__dict__", {}).get("http_response")
         if response is not None:
             if response.is_closed:
                 _end_raw(call, response)
             else:
                 _follow_unread(call, result, response)
-        elif call.streamed and hasattr(type(result), "__stream__"):
-            watch(result, call)
         else:
             call.note(result)
             call.end()

@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import Any
 
 from monitoring.context import reset
-from monitoring.integrations.attachment import Detach, inside_llm_call, replace_attributes
+from monitoring.integrations.attachment import Detach, inside_llm_call
 
 from .calls import PendingCall
 
@@ -53,7 +53,32 @@ def before_close(response: Any, act: Callable[[], None]) -> Detach:
         act()
         await aclose()
 
-    return replace_attributes(response, {"close": closing, "aclose": aclosing})
+    undo, undo_async = _put(response, "close", close, closing), _put(response, "aclose", aclose, aclosing)
+
+    def restore() -> None:
+        undo()
+        undo_async()
+
+    return restore
+
+
+def _put(target: Any, name: str, former: Any, value: object) -> Detach:
+    """Do what ``replace_attribute`` does without looking at the object's ``__dict__``.
+
+    An object whose ``__dict__`` was looked at is slower in CPython, and so is code that meets both kinds: each response
+    would cost the SDK more than all that is done with it here.
+    """
+    setattr(target, name, value)
+
+    def restore() -> None:
+        if getattr(target, name) is not value:
+            return
+        if getattr(former, "__self__", None) is target:
+            delattr(target, name)  # it is a method of the class
+        else:
+            setattr(target, name, former)
+
+    return restore
 
 
 def watch_generator(chunks: Any, begin: Begin, is_closed: IsClosed | None = None) -> Any:
@@ -127,9 +152,20 @@ def _independent_chunks(stream: Any) -> Any:
     when the garbage collector finds it.
     """
     twin = object.__new__(type(stream))
-    vars(twin).update(vars(stream))
-    vars(twin).pop("_iterator", None)
+    for name in _attributes(type(stream), stream):
+        setattr(twin, name, getattr(stream, name))
     return twin.__stream__()
+
+
+_of_class: dict[type, tuple[str, ...]] = {}
+
+
+def _attributes(kind: type, stream: Any) -> tuple[str, ...]:
+    """Return the names of what the streams of a class hold, without looking at each one's ``__dict__``."""
+    names = _of_class.get(kind)
+    if names is None:
+        names = _of_class[kind] = tuple(name for name in vars(stream) if name != "_iterator")
+    return names
 
 
 def _read(chunks: Any, begin: Begin, is_closed: IsClosed) -> Generator[Any, None, None]:
