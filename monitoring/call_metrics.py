@@ -24,6 +24,12 @@ class CallMetrics:
         self._database = metrics.histograms(families.DB_DURATION)
         self._cache = metrics.histograms(families.CACHE_DURATION)
         self._gets = metrics.cells(families.CACHE_GETS)
+        self._llm = metrics.histograms(families.LLM_DURATION)
+        self._llm_input = metrics.cells(families.LLM_INPUT_TOKENS)
+        self._llm_output = metrics.cells(families.LLM_OUTPUT_TOKENS)
+        self._llm_cost = metrics.cells(families.LLM_COST)
+        self._llm_speed = metrics.histograms(families.LLM_SPEED)
+        self._llm_finished = metrics.cells(families.LLM_FINISH_REASONS)
         self._prefix_gets = metrics.table(self._make_prefix_cell)
         self._prefixes: dict[str, set[str]] = {}
         """Kinds of keys that are told apart, by cache."""
@@ -107,32 +113,43 @@ class CallMetrics:
     def _fold_llm(self, call: LLMCall) -> None:
         values = (call.provider, call.model, call.operation)
         error = call.error_type or ("" if call.outcome == "ok" else call.outcome)
-        self._metrics.observe(families.LLM_DURATION, (*values, error), call.duration_seconds)
-        if call.first_chunk_seconds:
-            self._metrics.observe(families.LLM_FIRST_CHUNK, values, call.first_chunk_seconds)
-        for declaration, amount in (
-            (families.LLM_INPUT_TOKENS, call.input_tokens),
-            (families.LLM_OUTPUT_TOKENS, call.output_tokens),
-            (families.LLM_CACHE_READ_TOKENS, call.cache_read_tokens),
-            (families.LLM_CACHE_WRITE_TOKENS, call.cache_write_tokens),
-            (families.LLM_REASONING_TOKENS, call.reasoning_tokens),
-            (families.LLM_USAGE_MISSING, not (call.has_usage or call.refused)),
-            (families.LLM_USAGE_INCONSISTENT, not call.usage_consistent),
-            (families.LLM_UNPRICED, call.is_unpriced),
-            (families.LLM_COST, call.cost_usd or 0),
-            (families.LLM_TOOL_CALLS, call.tool_calls),
-        ):
-            if amount:
-                self._metrics.add(declaration, values, float(amount))
+        self._llm[(*values, error)].observe(call.duration_seconds)
+        self._add_tokens(call, values)
+        cost = call.cost_usd
+        if cost:
+            self._llm_cost[values][0] += float(cost)
+        elif call.is_unpriced:
+            self._metrics.add(families.LLM_UNPRICED, values, 1.0)
+        if not (call.has_usage or call.refused):
+            self._metrics.add(families.LLM_USAGE_MISSING, values, 1.0)
+        if not call.usage_consistent:
+            self._metrics.add(families.LLM_USAGE_INCONSISTENT, values, 1.0)
         self._fold_answer(call, values)
 
+    def _add_tokens(self, call: LLMCall, values: tuple[str, ...]) -> None:
+        asked, answered = call.input_tokens, call.output_tokens
+        if asked:
+            self._llm_input[values][0] += asked
+        if answered:
+            self._llm_output[values][0] += answered
+        if call.cache_read_tokens:
+            self._metrics.add(families.LLM_CACHE_READ_TOKENS, values, float(call.cache_read_tokens))
+        if call.cache_write_tokens:
+            self._metrics.add(families.LLM_CACHE_WRITE_TOKENS, values, float(call.cache_write_tokens))
+        if call.reasoning_tokens:
+            self._metrics.add(families.LLM_REASONING_TOKENS, values, float(call.reasoning_tokens))
+
     def _fold_answer(self, call: LLMCall, values: tuple[str, ...]) -> None:
+        if call.first_chunk_seconds:
+            self._metrics.observe(families.LLM_FIRST_CHUNK, values, call.first_chunk_seconds)
+        if call.tool_calls:
+            self._metrics.add(families.LLM_TOOL_CALLS, values, float(call.tool_calls))
         if speed := call.output_tokens_per_second:
-            self._metrics.observe(families.LLM_SPEED, (*values, str(call.streamed).lower()), speed)
+            self._llm_speed[(*values, "true" if call.streamed else "false")].observe(speed)
         if call.chunk_seconds:
             self._metrics.observe(families.LLM_CHUNK, values, call.chunk_seconds)
         if call.finish_reason:
-            self._metrics.add(families.LLM_FINISH_REASONS, (*values, call.finish_reason), 1.0)
+            self._llm_finished[(*values, call.finish_reason)][0] += 1.0
         for reason in call.retries:
             self._metrics.add(families.LLM_RETRIES, (*values, reason), 1.0)
         for limit, left in call.rate_limits.items():
