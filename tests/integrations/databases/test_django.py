@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import threading
+import warnings
 import weakref
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -270,6 +271,9 @@ def test_a_threads_connections_die_with_it(connections: Any) -> None:
         found.append(weakref.ref(connections["default"]))
         connections.close_all()
 
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        gc.collect()  # what other tests left is not told of here
     monitoring.wrap(connections)
     in_thread(work)
     gc.collect()
