@@ -11,7 +11,7 @@ import anthropic
 import pytest
 
 import monitoring
-from monitoring.testing import MemorySink, use
+from monitoring.testing import MemorySink
 from tests.integrations.llm.subjects import CLAUDE, AnthropicSubject, calls, http_library, says
 
 httpx = http_library(anthropic)
@@ -22,13 +22,6 @@ PRICE = 111 * Decimal(1) / 1_000_000 + 22 * Decimal(5) / 1_000_000
 def client(llm_port: int) -> Iterator[anthropic.Anthropic]:
     with anthropic.Anthropic(**AnthropicSubject(llm_port).settings) as client:
         yield monitoring.wrap(client)
-
-
-@pytest.fixture
-def sink() -> Iterator[MemorySink]:
-    sink = MemorySink()
-    with use(sink):
-        yield sink
 
 
 def _create(messages: Any, **settings: Any) -> Any:

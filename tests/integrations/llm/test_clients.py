@@ -5,34 +5,19 @@ from __future__ import annotations
 import asyncio
 import gc
 import warnings
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 import monitoring
-from monitoring.testing import MemorySink, use
+from monitoring.testing import MemorySink
 from tests.integrations.llm.recorded import STREAMS, WAYS, Way, closed, read
 from tests.integrations.llm.subjects import calls
-from tests.support.llm_server import Answer, Server, json_answer, llm_server
+from tests.support.llm_server import Answer, Server, json_answer
 
 pytestmark = pytest.mark.filterwarnings("ignore:Inheritance class AiohttpClientSession:DeprecationWarning")
 every_way = pytest.mark.parametrize("way", WAYS, ids=lambda way: way.label)
 every_stream = pytest.mark.parametrize("way", STREAMS, ids=lambda way: way.label)
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    """A server of recorded answers."""
-    with llm_server() as server:
-        yield server
-
-
-@pytest.fixture
-def sink() -> Iterator[MemorySink]:
-    sink = MemorySink()
-    with use(sink):
-        yield sink
 
 
 def run(way: Way, server: Server, *answers: Answer, act: Any = read, wrapped: bool = True) -> Any:

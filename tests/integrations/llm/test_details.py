@@ -41,23 +41,9 @@ from tests.integrations.llm.subjects import (
     ollama,
     says,
 )
-from tests.support.llm_server import Server, aws_events, json_answer, llm_server, sse
+from tests.support.llm_server import Server, aws_events, json_answer, sse
 
 LIMITED = {"x-ratelimit-remaining-requests": "59", "x-ratelimit-remaining-tokens": "149984"}
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    """A server of recorded answers."""
-    with llm_server() as server:
-        yield server
-
-
-@pytest.fixture
-def sink() -> Iterator[MemorySink]:
-    sink = MemorySink()
-    with use(sink):
-        yield sink
 
 
 def openai_client(server: Server, **settings: Any) -> openai.OpenAI:

@@ -27,7 +27,7 @@ from monitoring.testing import MemorySink, use
 from tests.integrations.llm import recorded
 from tests.integrations.llm.litellm_subjects import at, close_clients, closed, its_own_warnings, router
 from tests.integrations.llm.subjects import CLAUDE, GPT, WITH_USAGE, OpenAISubject, calls, says
-from tests.support.llm_server import Server, json_answer, llm_server
+from tests.support.llm_server import Server, json_answer
 
 pytestmark = its_own_warnings
 
@@ -40,20 +40,6 @@ def closed_clients() -> Iterator[None]:
     """Leave no connection open."""
     yield
     close_clients()
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    """A server of recorded answers."""
-    with llm_server() as server:
-        yield server
-
-
-@pytest.fixture
-def sink() -> Iterator[MemorySink]:
-    sink = MemorySink()
-    with use(sink):
-        yield sink
 
 
 @pytest.fixture

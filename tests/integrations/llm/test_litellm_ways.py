@@ -13,7 +13,7 @@ import litellm
 import pytest
 
 import monitoring
-from monitoring.testing import MemorySink, use
+from monitoring.testing import MemorySink
 from tests.integrations.llm import recorded, test_clients
 from tests.integrations.llm.litellm_subjects import close_clients, closed, its_own_warnings, router
 from tests.integrations.llm.recorded import ADDED, ALL, Way
@@ -102,13 +102,6 @@ def server() -> Iterator[Server]:
     with llm_server() as server:
         yield server
     close_clients()
-
-
-@pytest.fixture
-def sink() -> Iterator[MemorySink]:
-    sink = MemorySink()
-    with use(sink):
-        yield sink
 
 
 @pytest.fixture(params=WAYS, ids=lambda way: way.label)

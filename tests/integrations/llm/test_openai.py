@@ -12,7 +12,7 @@ import pytest
 
 import monitoring
 from monitoring.integrations.llm.openai import provider_of
-from monitoring.testing import MemorySink, use
+from monitoring.testing import MemorySink
 from tests.integrations.llm.subjects import GPT, WITH_USAGE, OpenAISubject, calls, http_library, says
 
 httpx = http_library(openai)
@@ -23,13 +23,6 @@ PRICE = 111 * Decimal("2.50") / 1_000_000 + 22 * Decimal("10") / 1_000_000
 def client(llm_port: int) -> Iterator[openai.OpenAI]:
     with openai.OpenAI(**OpenAISubject(llm_port).settings) as client:
         yield monitoring.wrap(client)
-
-
-@pytest.fixture
-def sink() -> Iterator[MemorySink]:
-    sink = MemorySink()
-    with use(sink):
-        yield sink
 
 
 def _chat(client: Any) -> None:
